@@ -1,0 +1,36 @@
+//! The contract between whoever asks for an alignment, the operator and the aligner.
+//!
+//! | Document | Type | Written by | Read by |
+//! |---|---|---|---|
+//! | request | [`RequestDocument`] | a scientist, the VoluBA backend | aligner; its `spec` is the CRD's |
+//! | progress | [`Progress`] | aligner, one JSON line on stdout each | operator, terminal |
+//! | report | [`Report`] | aligner, `report.json` | people, programs |
+//! | termination message | [`TerminationMessage`] | aligner, at most 4,096 bytes | operator |
+//! | exit code | [`ExitCode`] | aligner | Kubernetes, operator, scripts |
+//!
+//! This crate holds types, defaults and validation. It does no input or output and knows neither
+//! Kubernetes nor arrays, so that both programs can depend on it. Unknown fields are refused in a
+//! request (a caller's mistake) and tolerated in progress and report (an older reader). Within a
+//! version, changes are additive.
+
+mod outcome;
+mod progress;
+mod registration;
+mod report;
+mod request;
+mod validate;
+
+pub use outcome::{ExitCode, RetryClass};
+pub use progress::{PROGRESS_SCHEMA, Progress, Stage};
+pub use registration::{EffectiveRegistration, LevelParameters, Preset, RegistrationParameters};
+pub use report::{
+    Artifact, ArtifactKind, DepthReport, DepthSource, InputFile, LandmarkResidual, LevelReport,
+    Quality, REPORT_SCHEMA, Report, ResultSummary, TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA,
+    TerminationMessage,
+};
+pub use request::{
+    API_GROUP, API_VERSION, AlignmentSpec, Depth, Destination, Interpolation, KIND, Labels,
+    Landmark, Metadata, Output, OutputArtifact, OutputGrid, Patch, PatchImage, Placement,
+    RequestDocument, Resources, SegmentationSource, Source, Space, VolumeFile, VolumeFolder,
+};
+pub use validate::{Violation, determinant3, validate};

@@ -1,0 +1,16 @@
+//! Non-linear, depth-informed alignment of a cortical patch to a template brain.
+//!
+//! Conventions (all modules):
+//! - arrays are indexed `[x, y, z]`, x fastest; voxel indices are 0-based centres;
+//! - world positions are in mm, RAS+;
+//! - *fixed* is the patch, *moving* the template; a transform maps fixed world → moving world, and
+//!   an image is pulled onto the fixed grid through it;
+//! - cortical depth is 0 at the pial surface (and in CSF) and 1 at the white matter (and in it);
+//! - the same input gives the same bytes for any number of threads: parallel loops write disjoint
+//!   parts, and sums are taken over fixed blocks in a fixed order.
+
+pub mod affine;
+pub mod field;
+pub mod grid;
+pub mod observer;
+pub mod volume;

@@ -1,0 +1,54 @@
+//! How a running computation tells where it is, and learns that it should stop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Where a computation within one stage has got to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Step {
+    /// Share of the stage that is done, 0 to 1.
+    pub fraction: f64,
+    /// Pyramid level, 0 = coarsest.
+    pub level: Option<u32>,
+    /// Iteration within the level, from 1.
+    pub iteration: Option<u32>,
+    /// Value that the iteration makes smaller.
+    pub metric: Option<f64>,
+}
+
+/// Receives progress and tells whether to go on. Called between iterations, never in inner loops.
+pub trait Observer: Sync {
+    /// Progress within the current stage.
+    fn step(&self, step: &Step);
+
+    /// True once the process was asked to stop; the computation then returns early.
+    fn cancelled(&self) -> bool {
+        INTERRUPTED.load(Ordering::Relaxed)
+    }
+}
+
+/// Set by the signal handler.
+pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Reports nothing.
+pub struct Silent;
+
+impl Observer for Silent {
+    fn step(&self, _: &Step) {}
+}
+
+/// The computation was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped by a signal before the end")]
+pub struct Interrupted;
+
+/// `Err` once the process was asked to stop.
+///
+/// # Errors
+/// [`Interrupted`] if the observer says so.
+pub fn check(observer: &dyn Observer) -> Result<(), Interrupted> {
+    if observer.cancelled() {
+        Err(Interrupted)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,2 @@
+//! Runs `AlignmentRequest` resources as Kubernetes Jobs.
+fn main() {}
