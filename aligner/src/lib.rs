@@ -12,5 +12,8 @@
 pub mod affine;
 pub mod field;
 pub mod grid;
+pub mod interpolate;
 pub mod observer;
+pub mod registration;
+pub mod transform;
 pub mod volume;
