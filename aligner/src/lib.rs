@@ -13,5 +13,8 @@ pub mod affine;
 pub mod depth;
 pub mod field;
 pub mod grid;
+pub mod interpolate;
 pub mod observer;
+pub mod registration;
+pub mod transform;
 pub mod volume;

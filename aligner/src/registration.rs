@@ -1,0 +1,164 @@
+//! Non-linear registration of two cortical depth maps.
+//!
+//! Finds a diffeomorphism of the patch, close to the identity, after which the affine placement
+//! brings the patch's depth onto the template's. The transform is the exponential of a stationary
+//! velocity on a coarse lattice; the velocity minimises a robust, slope-weighted difference of the
+//! two depths plus a smoothness energy, by Gauss-Newton from coarse to fine.
+//!
+//! One iteration, in files: `exponential` of half the velocity both ways, `warped` images at
+//! the mid-point, `normal` equations per lattice cell, `solver` for the next step (`cosine`
+//! transforms); `level` holds the loop, `multilevel` the pyramid, and `problem` checks the
+//! input. Computing depth, reading files and judging the result are left to others.
+
+use alignment_api::{EffectiveRegistration, LevelReport};
+
+use crate::{
+    affine::Affine, field::DisplacementField, observer::Observer, transform::corner_jacobian,
+    volume::Volume,
+};
+
+mod cortex;
+mod cosine;
+mod error;
+mod exponential;
+mod inverse;
+mod landmarks;
+mod lattice;
+mod level;
+mod multilevel;
+mod normal;
+mod problem;
+mod product;
+mod progress;
+mod pyramid;
+mod smoothing;
+mod solver;
+mod sum;
+mod warped;
+
+pub use error::{RegistrationError, Side};
+
+/// Attempts before folds become an error.
+const MOST_ATTEMPTS: u32 = 4;
+/// Each further attempt multiplies the smallest smoothness weight by this.
+const STIFFENING: f64 = 10.0;
+
+/// Two positions that are known to be the same place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LandmarkPair {
+    /// Position in the patch's world, mm.
+    pub fixed_mm: [f64; 3],
+    /// Position in the template's world, mm.
+    pub moving_mm: [f64; 3],
+    /// Weight against other pairs, ≥ 0; 1 is normal. Two counts like a pair given twice.
+    pub weight: f64,
+}
+
+/// What is to be aligned.
+#[derive(Clone, Copy, Debug)]
+pub struct RegistrationInput<'a> {
+    /// Depth of the patch, 0 to 1.
+    pub fixed: &'a Volume<f32>,
+    /// How far the patch's depth can be trusted, 0 to 1, on the patch's grid.
+    pub validity: Option<&'a Volume<f32>>,
+    /// Depth of the template, 0 to 1; a part of it that holds the patch is enough.
+    pub moving: &'a Volume<f32>,
+    /// World of the patch → world of the template, mm.
+    pub fixed_to_moving: Affine,
+    /// Known correspondences, may be empty. Pairs that start outside the patch are ignored.
+    pub landmarks: &'a [LandmarkPair],
+}
+
+/// The transform and how it was found.
+///
+/// The whole map from patch world to template world is x ↦ `fixed_to_moving`(x + u(x)) with the
+/// displacement u of `forward`; x + u⁻¹(x) with that of `inverse` reverts x + u(x). Neither field
+/// folds, and neither holds a NaN.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Forward displacement, mm RAS+, on the patch's grid.
+    pub forward: DisplacementField,
+    /// Inverse displacement, mm RAS+, on the patch's grid.
+    pub inverse: DisplacementField,
+    /// What happened on each level of the last attempt, coarsest first.
+    pub levels: Vec<LevelReport>,
+    /// Attempts until there was no fold, 1 to 4.
+    pub attempts: u32,
+    /// Landmark uncertainty that was in force, mm.
+    pub landmark_uncertainty_mm: f64,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Aligns the patch's depth to the template's.
+///
+/// The same input gives the same bytes for any number of threads. Lengths along the voxel axes are
+/// taken as orthogonal: a sheared patch grid is registered, with a smoothness that is sheared too.
+///
+/// Method: symmetric log-domain registration (as Vercauteren et al. 2009, but solved by Gauss-Newton
+/// with an explicit energy in place of filtered forces), exponential by scaling and squaring
+/// (Arsigny et al. 2006), robust weight of Geman and McClure (1987). If the forward or the inverse
+/// field folds, the registration is repeated with a tenfold smallest smoothness, up to four times.
+///
+/// # Errors
+/// [`RegistrationError`] if the input cannot be aligned, if the optimisation diverges, if the
+/// transform folds at the stiffest setting, or if the observer asks to stop.
+pub fn register(
+    input: &RegistrationInput,
+    parameters: &EffectiveRegistration,
+    observer: &dyn Observer,
+) -> Result<Registration, RegistrationError> {
+    let problem = problem::Problem::prepare(input, parameters)?;
+    let (levels, skipped) = multilevel::usable_levels(problem.shape, parameters)?;
+    let grid = input.fixed.grid;
+    let costs = levels
+        .iter()
+        .map(|level| (level.shrink_factor.max(1) as usize, level.iterations));
+    let mut progress = progress::Progress::new(observer, grid.shape, costs);
+    let mut folds = (0, 0);
+    let mut floor = parameters.smoothness_floor;
+    for attempt in 0..MOST_ATTEMPTS {
+        progress.start_attempt(attempt);
+        let setting = level::Setting {
+            problem: &problem,
+            parameters,
+            floor,
+        };
+        let multilevel::Outcome {
+            forward,
+            inverse,
+            levels,
+        } = multilevel::run(&setting, &levels, grid, &mut progress)?;
+        folds = (
+            corner_jacobian(&forward).folded_cells,
+            corner_jacobian(&inverse).folded_cells,
+        );
+        if folds == (0, 0) {
+            return Ok(Registration {
+                forward,
+                inverse,
+                levels,
+                attempts: attempt + 1,
+                landmark_uncertainty_mm: problem.landmark_uncertainty * problem.unit_mm,
+                warnings: warnings(&problem, skipped, attempt),
+            });
+        }
+        floor *= STIFFENING;
+    }
+    Err(RegistrationError::Folds {
+        forward: folds.0,
+        inverse: folds.1,
+        attempts: MOST_ATTEMPTS,
+    })
+}
+
+fn warnings(problem: &problem::Problem, skipped: Vec<String>, repeated: u32) -> Vec<String> {
+    let mut warnings = problem.warnings.clone();
+    warnings.extend(skipped);
+    if repeated > 0 {
+        warnings.push(format!(
+            "the transform folded and was computed again {repeated} times, each time stiffer"
+        ));
+    }
+    warnings
+}

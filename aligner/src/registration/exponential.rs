@@ -1,0 +1,149 @@
+//! Exponential of a stationary velocity: the flow at time 1.
+//!
+//! Scaling and squaring (Arsigny, Commowick, Pennec, Ayache 2006): the velocity is halved until it
+//! is short against a cell, taken as a displacement, and composed with itself as often.
+
+use rayon::prelude::*;
+
+use super::lattice::LatticeField;
+use crate::interpolate::Locator;
+
+/// The flow starts from displacements of at most this many cells.
+const LONGEST_START: f32 = 0.1;
+/// Squarings even for short velocities, so that the result depends smoothly on the velocity.
+const FEWEST_SQUARINGS: i32 = 3;
+/// More squarings than this start below the resolution of f32.
+const MOST_SQUARINGS: i32 = 24;
+/// A velocity shorter than this many cells is no motion at all.
+const NO_MOTION: f32 = 1e-6;
+
+/// Displacement, in cells, of exp(`factor`·v) on the lattice of `velocity`.
+///
+/// `cell[a]` is the size of a cell along axis a in the velocity's unit of length.
+pub(super) fn exponential(velocity: &LatticeField, factor: f32, cell: [f32; 3]) -> LatticeField {
+    let longest = velocity.max_square(cell).sqrt() * factor.abs();
+    let mut squarings = 0;
+    if longest > NO_MOTION {
+        squarings = FEWEST_SQUARINGS;
+        while longest / power_of_two(squarings) > LONGEST_START && squarings < MOST_SQUARINGS {
+            squarings += 1;
+        }
+    }
+    let mut displacement = velocity.clone();
+    let plane = velocity.plane();
+    let scale = cell.map(|size| factor / size / power_of_two(squarings));
+    for (index, values) in displacement.values.chunks_exact_mut(plane).enumerate() {
+        let scale = scale[index % 3];
+        for value in values {
+            *value *= scale;
+        }
+    }
+    let mut next = displacement.clone();
+    for _ in 0..squarings {
+        square(&displacement, &mut next);
+        std::mem::swap(&mut displacement, &mut next);
+    }
+    displacement
+}
+
+fn power_of_two(exponent: i32) -> f32 {
+    2.0_f32.powi(exponent)
+}
+
+/// `squared(x) = u(x) + u(x + u(x))`, in cells.
+pub(super) fn square(u: &LatticeField, squared: &mut LatticeField) {
+    let [nx, ny, _] = u.shape;
+    let plane = nx * ny;
+    let locator = Locator::with_slab(u.shape, 3 * plane);
+    let components: [&[f32]; 3] = std::array::from_fn(|c| u.component(c));
+    squared
+        .values
+        .par_chunks_mut(3 * plane)
+        .zip(u.values.par_chunks(3 * plane))
+        .enumerate()
+        .for_each(|(z, (out, here))| {
+            for y in 0..ny {
+                for x in 0..nx {
+                    let index = x + nx * y;
+                    let step: [f32; 3] = std::array::from_fn(|c| here[c * plane + index]);
+                    let start = [x as f32, y as f32, z as f32];
+                    let cell = locator.cell(std::array::from_fn(|a| start[a] + step[a]));
+                    for c in 0..3 {
+                        out[c * plane + index] = step[c] + cell.value(components[c]);
+                    }
+                }
+            }
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A smooth swirl that vanishes at the border, up to about two cells long.
+    fn swirl(shape: [usize; 3]) -> LatticeField {
+        let mut field = LatticeField::zero(shape);
+        let plane = field.plane();
+        for z in 0..shape[2] {
+            for y in 0..shape[1] {
+                for x in 0..shape[0] {
+                    let at = [x, y, z];
+                    let s: [f64; 3] =
+                        std::array::from_fn(|a| at[a] as f64 / (shape[a] - 1) as f64 - 0.5);
+                    let bump: f64 = s
+                        .iter()
+                        .map(|t| (t * std::f64::consts::PI).cos().powi(2))
+                        .product();
+                    let v = [-8.0 * s[1], 8.0 * s[0], 2.0 * (s[0] + s[1])];
+                    for c in 0..3 {
+                        field.values[(3 * z + c) * plane + x + shape[0] * y] = (bump * v[c]) as f32;
+                    }
+                }
+            }
+        }
+        field
+    }
+
+    #[test]
+    fn forward_and_backward_flow_cancel() {
+        let velocity = swirl([24, 25, 26]);
+        let forward = exponential(&velocity, 1.0, [1.0; 3]);
+        let backward = exponential(&velocity, -1.0, [1.0; 3]);
+        let [nx, ny, nz] = velocity.shape;
+        let plane = nx * ny;
+        let locator = Locator::with_slab(velocity.shape, 3 * plane);
+        let mut worst = 0.0_f32;
+        let mut longest = 0.0_f32;
+        for (z, y, x) in
+            (0..nz).flat_map(|z| (0..ny).flat_map(move |y| (0..nx).map(move |x| (z, y, x))))
+        {
+            let index = 3 * z * plane + x + nx * y;
+            let u: [f32; 3] = std::array::from_fn(|c| forward.values[index + c * plane]);
+            let cell = locator.cell([x as f32 + u[0], y as f32 + u[1], z as f32 + u[2]]);
+            for c in 0..3 {
+                worst = worst.max((u[c] + cell.value(backward.component(c))).abs());
+                longest = longest.max(u[c].abs());
+            }
+        }
+        // Trilinear sampling of a flow that bends over ~10 cells leaves some hundredths of a cell.
+        assert!(longest > 1.0, "{longest}");
+        assert!(worst < 0.03, "{worst}");
+    }
+
+    #[test]
+    fn a_constant_velocity_is_its_own_flow() {
+        let mut velocity = LatticeField::zero([4, 4, 4]);
+        velocity.values.fill(0.7);
+        let flow = exponential(&velocity, -0.5, [0.7, 1.4, 0.35]);
+        let plane = velocity.plane();
+        for (c, expected) in [-0.5, -0.25, -1.0].into_iter().enumerate() {
+            assert!((flow.values[c * plane + 5] - expected).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn no_velocity_is_no_motion() {
+        let flow = exponential(&LatticeField::zero([3, 3, 3]), 1.0, [1.0; 3]);
+        assert!(flow.values.iter().all(|value| *value == 0.0));
+    }
+}

@@ -1,0 +1,179 @@
+//! Gauss-Newton on one level of the pyramid.
+//!
+//! Minimises ½∫ρ(r)·w dx + λ/2·∫|Lv|² dx over the velocity v, with L*L = (1 − ℓ²/6·Δ)³ and ρ, w as
+//! in [`super::normal`]. λ follows the residual: where the two depths agree it vanishes, where
+//! they keep disagreeing the smooth solution wins.
+
+use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
+
+use super::{
+    RegistrationError,
+    exponential::exponential,
+    landmarks::add_landmarks,
+    lattice::{LatticeField, Upsampler},
+    normal::{NormalEquations, WeightScales},
+    problem::Problem,
+    progress::Progress,
+    pyramid::Level,
+    solver::{Solver, Velocity},
+    warped::{Halves, Warped},
+};
+
+/// Smallest robust scale, in units of depth: what noise and interpolation leave at best.
+const SMALLEST_SCALE: f64 = 0.02;
+/// The smoothness weight is the one of the parameters where the residual has this size.
+const REFERENCE_RESIDUAL: f64 = 0.05;
+
+/// What stays the same on all levels of one attempt.
+pub(super) struct Setting<'a> {
+    pub(super) problem: &'a Problem<'a>,
+    pub(super) parameters: &'a EffectiveRegistration,
+    /// Smallest smoothness weight in units of the mean square slope.
+    pub(super) floor: f64,
+}
+
+impl Setting<'_> {
+    /// λ, per unit of length squared.
+    fn smoothness(&self, residual: f64, mean_square_velocity: f64) -> f64 {
+        let slope_square = self.problem.slope_square;
+        let reach = self.parameters.amplitude_factor * self.problem.smoothness_length;
+        let amplitude = (mean_square_velocity / (reach * reach)).max(1.0);
+        let capped = residual.min(self.parameters.residual_ceiling);
+        let weight = self.parameters.smoothness_weight * capped.powi(3) / REFERENCE_RESIDUAL;
+        slope_square * (weight / amplitude).max(self.floor)
+    }
+
+    /// r²·V/σ² of the landmarks.
+    fn landmark_strength(&self, residual: f64) -> f64 {
+        let thickness = 1.0 / self.problem.slope_square.sqrt();
+        let volume = self.parameters.landmark_volume_factor * thickness.powi(3);
+        let uncertainty = self.problem.landmark_uncertainty;
+        residual * residual * volume / (uncertainty * uncertainty)
+    }
+}
+
+/// State of one level.
+pub(super) struct LevelSolver<'a> {
+    setting: &'a Setting<'a>,
+    level: Level<'a>,
+    parameters: &'a LevelParameters,
+    /// Voxels of the level per lattice cell.
+    block: usize,
+    cell: [f64; 3],
+    upsampler: Upsampler,
+    warped: Warped,
+    equations: NormalEquations,
+    solver: Solver,
+}
+
+impl<'a> LevelSolver<'a> {
+    pub(super) fn new(setting: &'a Setting<'a>, parameters: &'a LevelParameters) -> Self {
+        let level = Level::build(setting.problem, parameters.shrink_factor.max(1) as usize);
+        let block = setting.parameters.lattice_spacing.max(1) as usize;
+        let lattice = lattice_shape(level.shape, block);
+        let cell = level.spacing.map(|size| size * block as f64);
+        Self {
+            setting,
+            block,
+            cell,
+            upsampler: Upsampler::new(lattice, level.shape, [1.0 / block as f64; 3]),
+            warped: Warped::new(level.shape),
+            equations: NormalEquations::zero(lattice),
+            solver: Solver::new(
+                lattice,
+                cell,
+                setting.problem.smoothness_length,
+                setting.parameters.conjugate_gradient_steps,
+            ),
+            level,
+            parameters,
+        }
+    }
+
+    /// Improves the velocity until steps are short or the iterations are used up.
+    pub(super) fn optimise(
+        mut self,
+        velocity: LatticeField,
+        progress: &mut Progress,
+    ) -> Result<(LatticeField, LevelReport), RegistrationError> {
+        let mut report = LevelReport {
+            shrink_factor: self.parameters.shrink_factor,
+            residuals: Vec::new(),
+            steps_mm: Vec::new(),
+        };
+        let voxel = self.level.spacing.iter().sum::<f64>() / 3.0;
+        let mut velocity = self.solver.both(velocity);
+        for iteration in 1..=self.parameters.iterations {
+            let residual = self.linearise(&velocity.field);
+            let (change, step) = self.step(residual, &velocity);
+            if !residual.is_finite() || !step.is_finite() {
+                return Err(RegistrationError::Diverged {
+                    shrink_factor: self.parameters.shrink_factor,
+                    iteration,
+                });
+            }
+            velocity.add(&change);
+            report.residuals.push(residual);
+            report.steps_mm.push(step * self.setting.problem.unit_mm);
+            progress.iteration(iteration, self.parameters.iterations, residual)?;
+            if step < self.setting.parameters.step_tolerance * voxel {
+                break;
+            }
+        }
+        Ok((velocity.field, report))
+    }
+
+    /// Warps the images and sets up the equations; returns the root mean square residual.
+    fn linearise(&mut self, velocity: &LatticeField) -> f64 {
+        let cell = self.cell.map(|size| size as f32);
+        let flow = exponential(velocity, 0.5, cell);
+        let halves = Halves {
+            backward: self.voxels(exponential(velocity, -0.5, cell)),
+            forward: self.voxels(flow.clone()),
+        };
+        let residual = self.warped.update(&self.level, &self.upsampler, &halves);
+        let scale = (self.parameters.robust_scale * residual).max(SMALLEST_SCALE);
+        let scales = WeightScales {
+            residual: (scale * scale) as f32,
+            slope: self.level.cortex.mean_square_slope as f32,
+        };
+        self.equations
+            .accumulate(&self.warped, self.level.spacing, self.block, scales);
+        let strength = self.setting.landmark_strength(residual);
+        let block = (self.block * self.parameters.shrink_factor.max(1) as usize) as f64;
+        add_landmarks(
+            &mut self.equations,
+            self.setting.problem,
+            &flow,
+            block,
+            strength,
+        );
+        residual
+    }
+
+    /// Spline coefficients, in voxels of the level, of a displacement in cells.
+    fn voxels(&self, mut displacement: LatticeField) -> LatticeField {
+        displacement.scale(self.block as f32);
+        displacement.into_coefficients()
+    }
+
+    /// The next change of the velocity, at most a voxel long, and its root mean square.
+    fn step(&self, residual: f64, velocity: &Velocity) -> (Velocity, f64) {
+        let weight = self
+            .setting
+            .smoothness(residual, velocity.field.mean_square());
+        let mut change = self.solver.solve(&self.equations, weight, velocity);
+        let longest = change.field.max_square([1.0; 3]).sqrt();
+        let voxel = self.level.spacing.into_iter().fold(f64::INFINITY, f64::min) as f32;
+        if longest > voxel {
+            change.scale(voxel / longest);
+        }
+        let step = change.field.mean_square().sqrt();
+        (change, step)
+    }
+}
+
+/// Cells of a lattice over a grid; the last cell of an axis may reach beyond the border.
+pub(super) fn lattice_shape(grid: [usize; 3], block: usize) -> [usize; 3] {
+    grid.map(|n| n.div_ceil(block))
+}

@@ -1,0 +1,133 @@
+//! From the coarsest level to the finest, and from the final velocity to displacement fields.
+
+use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
+use rayon::prelude::*;
+
+use super::{
+    RegistrationError, Side,
+    exponential::exponential,
+    inverse::refine_inverse,
+    lattice::{LatticeField, Plane, Upsampler},
+    level::{LevelSolver, Setting, lattice_shape},
+    problem::Problem,
+    progress::Progress,
+    pyramid::{FEWEST_VOXELS, level_shape},
+};
+use crate::{field::DisplacementField, grid::Grid};
+
+/// Result of one attempt.
+pub(super) struct Outcome {
+    pub(super) forward: DisplacementField,
+    pub(super) inverse: DisplacementField,
+    pub(super) levels: Vec<LevelReport>,
+}
+
+/// The levels that are large enough, with a warning for each one that is not.
+pub(super) fn usable_levels(
+    shape: [usize; 3],
+    parameters: &EffectiveRegistration,
+) -> Result<(Vec<LevelParameters>, Vec<String>), RegistrationError> {
+    let shrink = |level: &LevelParameters| level.shrink_factor.max(1) as usize;
+    let fits = |level: &LevelParameters| {
+        let coarse = level_shape(shape, shrink(level));
+        coarse.iter().all(|&n| n >= FEWEST_VOXELS)
+    };
+    let (kept, skipped): (Vec<_>, Vec<_>) = parameters.levels.iter().cloned().partition(fits);
+    if kept.is_empty() {
+        return Err(RegistrationError::TooSmall {
+            which: Side::Fixed,
+            shape,
+            needed: parameters.levels.iter().map(shrink).min().unwrap_or(1) * FEWEST_VOXELS,
+        });
+    }
+    let warnings = skipped
+        .iter()
+        .map(|level| {
+            format!(
+                "the level with shrink factor {} was skipped: the patch of {shape:?} voxels is too small for it",
+                level.shrink_factor
+            )
+        })
+        .collect();
+    Ok((kept, warnings))
+}
+
+/// Runs all levels with one smoothness floor.
+pub(super) fn run(
+    setting: &Setting,
+    levels: &[LevelParameters],
+    grid: Grid,
+    progress: &mut Progress,
+) -> Result<Outcome, RegistrationError> {
+    let mut reports = Vec::new();
+    let mut current: Option<(LatticeField, usize)> = None;
+    for (index, level) in levels.iter().enumerate() {
+        progress.start_level(index)?;
+        let block = patch_voxels_per_cell(setting, level);
+        let shape = lattice_shape(
+            level_shape(setting.problem.shape, level.shrink_factor.max(1) as usize),
+            setting.parameters.lattice_spacing.max(1) as usize,
+        );
+        let start = match current {
+            None => LatticeField::zero(shape),
+            Some((velocity, old)) => velocity.resampled(shape, [block as f64 / old as f64; 3]),
+        };
+        let (velocity, report) = LevelSolver::new(setting, level).optimise(start, progress)?;
+        reports.push(report);
+        current = Some((velocity, block));
+    }
+    let (velocity, block) = current.unwrap_or((LatticeField::zero([1; 3]), 1));
+    let (forward, inverse) = displacements(setting.problem, &velocity, block, grid);
+    Ok(Outcome {
+        forward,
+        inverse,
+        levels: reports,
+    })
+}
+
+fn patch_voxels_per_cell(setting: &Setting, level: &LevelParameters) -> usize {
+    (setting.parameters.lattice_spacing.max(1) * level.shrink_factor.max(1)) as usize
+}
+
+/// exp(v) and its inverse on the patch grid, in mm.
+fn displacements(
+    problem: &Problem,
+    velocity: &LatticeField,
+    block: usize,
+    grid: Grid,
+) -> (DisplacementField, DisplacementField) {
+    let cell = problem.spacing.map(|size| (size * block as f64) as f32);
+    let field = |factor: f32| {
+        let mut displacement = exponential(velocity, factor, cell);
+        displacement.scale(block as f32);
+        let coefficients = displacement.into_coefficients();
+        upsample(&coefficients, grid, block)
+    };
+    let mut forward = field(1.0);
+    let mut inverse = field(-1.0);
+    refine_inverse(&forward.components, &mut inverse.components, grid.shape);
+    forward.transform_vectors(&grid.voxel_to_world);
+    inverse.transform_vectors(&grid.voxel_to_world);
+    (forward, inverse)
+}
+
+/// A displacement given by spline coefficients, on every voxel of the patch.
+fn upsample(coefficients: &LatticeField, grid: Grid, block: usize) -> DisplacementField {
+    let [nx, ny, _] = grid.shape;
+    let upsampler = Upsampler::new(coefficients.shape, grid.shape, [1.0 / block as f64; 3]);
+    let mut field = DisplacementField::zero(grid);
+    let [x, y, z] = &mut field.components;
+    x.par_chunks_mut(nx * ny)
+        .zip(y.par_chunks_mut(nx * ny))
+        .zip(z.par_chunks_mut(nx * ny))
+        .enumerate()
+        .for_each_init(Plane::default, |plane, (index, ((x, y), z))| {
+            upsampler.start_plane(coefficients, index, plane);
+            for (component, out) in [x, y, z].into_iter().enumerate() {
+                for (row, out) in out.chunks_exact_mut(nx).enumerate() {
+                    upsampler.row(plane, component, row, out);
+                }
+            }
+        });
+    field
+}

@@ -1,0 +1,240 @@
+//! Checks the input of a registration and brings it into the frame in which it is solved.
+//!
+//! Positions are voxels of the patch. Lengths are in units of the mean patch voxel, measured along
+//! the voxel axes: numbers then have the same size whether the image is in µm or in mm.
+
+use alignment_api::EffectiveRegistration;
+
+use super::{RegistrationError, RegistrationInput, Side, cortex::Cortex, pyramid::FEWEST_VOXELS};
+use crate::affine::Affine;
+
+/// Without a stated uncertainty, landmarks are as uncertain as this share of the thickness of the
+/// cortex, or as one voxel if that is more.
+const UNCERTAINTY_PER_THICKNESS: f64 = 0.05;
+/// Below this overlap a person should know.
+const SMALL_OVERLAP: f64 = 0.5;
+
+/// A landmark pair in voxels of the patch; `target` through the inverse of the affine map.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VoxelPair {
+    pub(super) start: [f64; 3],
+    pub(super) target: [f64; 3],
+    pub(super) weight: f64,
+}
+
+/// A checked registration problem.
+pub(super) struct Problem<'a> {
+    pub(super) shape: [usize; 3],
+    pub(super) spacing: [f64; 3],
+    /// The unit of length in mm.
+    pub(super) unit_mm: f64,
+    pub(super) fixed: &'a [f32],
+    pub(super) validity: Option<&'a [f32]>,
+    pub(super) moving: &'a [f32],
+    pub(super) moving_shape: [usize; 3],
+    /// Voxel size of the moving image as it appears in the patch.
+    pub(super) moving_spacing: [f64; 3],
+    /// Voxel of the patch → voxel of the moving image.
+    pub(super) fixed_to_moving: Affine,
+    pub(super) landmarks: Vec<VoxelPair>,
+    /// Mean square slope of the patch's depth.
+    pub(super) slope_square: f64,
+    /// Distance over which the displacement is smooth.
+    pub(super) smoothness_length: f64,
+    /// Standard deviation of landmark positions.
+    pub(super) landmark_uncertainty: f64,
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Problem<'a> {
+    /// Checks everything that can be wrong with the input.
+    pub(super) fn prepare(
+        input: &RegistrationInput<'a>,
+        parameters: &EffectiveRegistration,
+    ) -> Result<Self, RegistrationError> {
+        check_values(input)?;
+        let grid = &input.fixed.grid;
+        let unit_mm = grid.mean_spacing();
+        let spacing = grid.spacing().map(|size| size / unit_mm);
+        let fixed_to_moving = voxel_map(input)?;
+        let cortex = Cortex::find(
+            input.fixed.values(),
+            grid.shape,
+            spacing,
+            input.validity.map(crate::volume::Volume::values),
+        );
+        let slope_square = cortex.mean_square_slope;
+        if slope_square.is_nan() || slope_square <= 0.0 {
+            return Err(RegistrationError::ConstantImage { which: Side::Fixed });
+        }
+        let mut warnings = Vec::new();
+        check_overlap(&cortex, input, &fixed_to_moving, &mut warnings)?;
+        // A volume's cube root is the scale of an affine map, whatever its rotation.
+        let scale = libm::cbrt(input.fixed_to_moving.determinant().abs());
+        let slope = slope_square.sqrt();
+        Ok(Self {
+            shape: grid.shape,
+            spacing,
+            unit_mm,
+            fixed: input.fixed.values(),
+            validity: input.validity.map(crate::volume::Volume::values),
+            moving: input.moving.values(),
+            moving_shape: input.moving.grid.shape,
+            moving_spacing: input
+                .moving
+                .grid
+                .spacing()
+                .map(|size| size / (unit_mm * scale)),
+            fixed_to_moving,
+            landmarks: voxel_landmarks(input, &mut warnings)?,
+            slope_square,
+            smoothness_length: parameters
+                .smoothness_length_mm
+                .map_or(parameters.smoothness_length_factor / slope, |length| {
+                    length / unit_mm
+                }),
+            landmark_uncertainty: parameters
+                .landmark_uncertainty_mm
+                .map_or((UNCERTAINTY_PER_THICKNESS / slope).max(1.0), |length| {
+                    length / unit_mm
+                }),
+            warnings,
+        })
+    }
+}
+
+fn check_values(input: &RegistrationInput) -> Result<(), RegistrationError> {
+    let fixed = input.fixed.grid.shape;
+    for (which, shape) in [
+        (Side::Fixed, fixed),
+        (Side::Moving, input.moving.grid.shape),
+    ] {
+        // Interpolation needs two voxels of the moving image, derivatives four of the fixed one.
+        let needed = if which == Side::Fixed {
+            FEWEST_VOXELS
+        } else {
+            2
+        };
+        if shape.iter().any(|&n| n < needed) {
+            return Err(RegistrationError::TooSmall {
+                which,
+                shape,
+                needed,
+            });
+        }
+    }
+    if let Some(validity) = input.validity
+        && validity.grid.shape != fixed
+    {
+        return Err(RegistrationError::ShapeMismatch {
+            found: validity.grid.shape,
+            expected: fixed,
+        });
+    }
+    let volumes = [
+        (Side::Fixed, Some(input.fixed)),
+        (Side::Moving, Some(input.moving)),
+        (Side::Validity, input.validity),
+    ];
+    for (which, volume) in volumes {
+        let mut values = volume.iter().flat_map(|volume| volume.values());
+        if values.any(|value| !value.is_finite()) {
+            return Err(RegistrationError::NotFinite { which });
+        }
+    }
+    let first = input.moving.values().first();
+    if input
+        .moving
+        .values()
+        .iter()
+        .all(|value| Some(value) == first)
+    {
+        return Err(RegistrationError::ConstantImage {
+            which: Side::Moving,
+        });
+    }
+    Ok(())
+}
+
+/// Voxel of the patch → voxel of the moving image.
+fn voxel_map(input: &RegistrationInput) -> Result<Affine, RegistrationError> {
+    let singular = |which| RegistrationError::Singular { which };
+    let world_to_moving_voxel = input.moving.grid.voxel_to_world.inverse();
+    let map = world_to_moving_voxel
+        .ok_or(singular(Side::Moving))?
+        .after(&input.fixed_to_moving)
+        .after(&input.fixed.grid.voxel_to_world);
+    if input.fixed.grid.voxel_to_world.inverse().is_none() {
+        return Err(singular(Side::Fixed));
+    }
+    if map.inverse().is_none() {
+        return Err(singular(Side::Placement));
+    }
+    Ok(map)
+}
+
+/// Share of the cortex whose place under the affine map lies inside the moving image.
+fn check_overlap(
+    cortex: &Cortex,
+    input: &RegistrationInput,
+    fixed_to_moving: &Affine,
+    warnings: &mut Vec<String>,
+) -> Result<(), RegistrationError> {
+    let [nx, ny, _] = input.fixed.grid.shape;
+    let last = input.moving.grid.shape.map(|n| n as f64 - 1.0);
+    let (mut voxels, mut inside) = (0_u64, 0_u64);
+    for (index, _) in cortex.mask.iter().enumerate().filter(|(_, mask)| **mask) {
+        let position = [index % nx, index / nx % ny, index / (nx * ny)].map(|i| i as f64);
+        let place = fixed_to_moving.apply(position);
+        voxels += 1;
+        inside += u64::from((0..3).all(|a| place[a] >= 0.0 && place[a] <= last[a]));
+    }
+    let share = inside as f64 / voxels.max(1) as f64;
+    if inside == 0 {
+        return Err(RegistrationError::NoOverlap { share });
+    }
+    if share < SMALL_OVERLAP {
+        warnings.push(format!(
+            "only {:.0} % of the patch's cortex lies inside the template image",
+            100.0 * share
+        ));
+    }
+    Ok(())
+}
+
+/// Landmarks in voxels of the patch; those that start outside the patch are left out.
+fn voxel_landmarks(
+    input: &RegistrationInput,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<VoxelPair>, RegistrationError> {
+    let singular = |which| RegistrationError::Singular { which };
+    let grid = &input.fixed.grid;
+    let world_to_voxel = grid.voxel_to_world.inverse().ok_or(singular(Side::Fixed))?;
+    let moving_to_fixed = input.fixed_to_moving.inverse();
+    let moving_to_voxel = world_to_voxel.after(&moving_to_fixed.ok_or(singular(Side::Placement))?);
+    let mut pairs = Vec::new();
+    for (index, pair) in input.landmarks.iter().enumerate() {
+        let start = world_to_voxel.apply(pair.fixed_mm);
+        let target = moving_to_voxel.apply(pair.moving_mm);
+        let finite = start.iter().chain(&target).chain([&pair.weight]);
+        if !finite.copied().all(f64::is_finite) || pair.weight < 0.0 {
+            return Err(RegistrationError::NotFinite {
+                which: Side::Landmarks,
+            });
+        }
+        let inside = |a: usize| start[a] >= -0.5 && start[a] <= grid.shape[a] as f64 - 0.5;
+        if (0..3).all(inside) {
+            pairs.push(VoxelPair {
+                start,
+                target,
+                weight: pair.weight,
+            });
+        } else {
+            warnings.push(format!(
+                "landmark pair {} was ignored: its patch position lies outside the patch",
+                index + 1
+            ));
+        }
+    }
+    Ok(pairs)
+}

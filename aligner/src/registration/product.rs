@@ -1,0 +1,105 @@
+//! Products of small dense matrices in f32.
+
+/// A row-major matrix inside a larger slice.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) values: &'a [f32],
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// `out = a · b`, where a is rows × inner, b is inner × columns, and the rows of `out` lie
+/// `out_stride` apart. `size` is `[rows, inner, columns]`.
+///
+/// Every element is summed in the order of `inner`, whatever the tile it falls into.
+pub(super) fn multiply(a: View, b: View, out: &mut [f32], out_stride: usize, size: [usize; 3]) {
+    let [rows, inner, columns] = size;
+    if inner == 0 {
+        return;
+    }
+    let mut row = 0;
+    while row < rows {
+        let height = if row + 4 <= rows { 4 } else { 1 };
+        let mut column = 0;
+        while column < columns {
+            let corner = [row, column];
+            column += match (height, columns - column) {
+                (4, 8..) => tile::<4, 8>(a, b, out, out_stride, (corner, inner)),
+                (4, 4..) => tile::<4, 4>(a, b, out, out_stride, (corner, inner)),
+                (4, _) => tile::<4, 1>(a, b, out, out_stride, (corner, inner)),
+                (_, 8..) => tile::<1, 8>(a, b, out, out_stride, (corner, inner)),
+                _ => tile::<1, 1>(a, b, out, out_stride, (corner, inner)),
+            };
+        }
+        row += height;
+    }
+}
+
+/// One tile of H × W elements, held in registers; returns W.
+#[inline]
+fn tile<const H: usize, const W: usize>(
+    a: View,
+    b: View,
+    out: &mut [f32],
+    out_stride: usize,
+    ([row, column], inner): ([usize; 2], usize),
+) -> usize {
+    let mut sums = [[0.0_f32; W]; H];
+    let lines: [&[f32]; H] = std::array::from_fn(|h| &a.values[(row + h) * a.stride..][..inner]);
+    for k in 0..inner {
+        let Some(factors) = b.values[k * b.stride + column..].first_chunk::<W>() else {
+            continue;
+        };
+        for h in 0..H {
+            for w in 0..W {
+                sums[h][w] += lines[h][k] * factors[w];
+            }
+        }
+    }
+    for h in 0..H {
+        let start = (row + h) * out_stride + column;
+        out[start..start + W].copy_from_slice(&sums[h]);
+    }
+    W
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_all_sizes_agree_with_the_definition() {
+        for size in [
+            [1, 1, 1],
+            [4, 3, 8],
+            [5, 7, 13],
+            [9, 2, 20],
+            [3, 5, 4],
+            [6, 0, 3],
+        ] {
+            let [rows, inner, columns] = size;
+            let a: Vec<f32> = (0..rows * (inner + 2))
+                .map(|i| (i * 7 % 11) as f32)
+                .collect();
+            let b: Vec<f32> = (0..inner * columns).map(|i| (i * 5 % 13) as f32).collect();
+            let mut out = vec![0.0; rows * (columns + 1)];
+            let left = View {
+                values: &a,
+                stride: inner + 2,
+            };
+            let right = View {
+                values: &b,
+                stride: columns,
+            };
+            multiply(left, right, &mut out, columns + 1, size);
+            for r in 0..rows {
+                for c in 0..columns {
+                    let expected: f32 = (0..inner)
+                        .map(|k| a[r * (inner + 2) + k] * b[k * columns + c])
+                        .sum();
+                    assert_eq!(out[r * (columns + 1) + c], expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Quality of transforms given as displacement fields: whether they fold, and whether two fields
+//! are inverse to each other. Making such fields is left to [`crate::registration`].
+
+mod compose;
+mod jacobian;
+
+pub use compose::compose_residual;
+pub use jacobian::{CornerJacobian, corner_jacobian};
