@@ -10,11 +10,25 @@
 //!   parts, and sums are taken over fixed blocks in a fixed order.
 
 pub mod affine;
+pub mod chain;
+pub mod cli;
+pub mod commands;
 pub mod depth;
+pub mod error;
 pub mod field;
 pub mod grid;
 pub mod interpolate;
+pub mod io;
+pub mod job;
+pub mod load;
 pub mod observer;
+pub mod outputs;
+pub mod pipeline;
+pub mod placement;
+pub mod progress;
+pub mod quality;
 pub mod registration;
+pub mod resample;
+pub mod summary;
 pub mod transform;
 pub mod volume;

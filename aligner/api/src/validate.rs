@@ -58,6 +58,20 @@ pub fn validate(document: &RequestDocument) -> Vec<Violation> {
     found.0
 }
 
+/// Checks the parts of a request that also come from a command line. Field paths are those of a
+/// request.
+pub fn validate_alignment(
+    placement: &Placement,
+    landmarks: &[Landmark],
+    registration: &RegistrationParameters,
+) -> Vec<Violation> {
+    let mut found = Violations::default();
+    check_placement(placement, &mut found);
+    check_landmarks(landmarks, &mut found);
+    check_registration(registration, &mut found);
+    found.0
+}
+
 fn check_spec(spec: &AlignmentSpec, found: &mut Violations) {
     if let Some(template) = &spec.template
         && !is_dns_name(template, 63)

@@ -1,0 +1,106 @@
+//! What each command does: from its arguments to the library and back to text.
+
+mod apply;
+mod inspect;
+mod register;
+
+use std::io::Write;
+
+use alignment_api::{Labels, Report};
+
+use crate::{
+    cli::{Cli, Command, DemoArgs, DepthArgs, RunArgs, ValidateArgs},
+    depth,
+    error::Error,
+    io::nifti,
+    job::{self, Job, Mounts},
+    outputs, pipeline,
+    progress::{ProgressMode, Reporter},
+    summary,
+};
+
+/// Runs the command; the report is that of an alignment, if there was one.
+///
+/// # Errors
+/// Whatever stopped the command.
+pub fn execute(cli: &Cli, out: &mut dyn Write) -> Result<Option<Report>, Error> {
+    let mode = if cli.global.quiet {
+        ProgressMode::None
+    } else {
+        cli.global.progress
+    };
+    let reporter = Reporter::new(mode);
+    let result = match &cli.command {
+        Command::Run(args) => run(args, &reporter).map(Some),
+        Command::Register(args) => register::register(args, &reporter).map(Some),
+        Command::Demo(args) => demo(args, &reporter).map(Some),
+        Command::Validate(args) => validate(args, out).map(|()| None),
+        Command::Depth(args) => compute_depth(args, &reporter).map(|()| None),
+        Command::Apply(args) => apply::apply(args).map(|()| None),
+        Command::Inspect(args) => inspect::inspect(args, out).map(|()| None),
+    };
+    reporter.finish();
+    if let (Ok(Some(report)), false, false) = (
+        &result,
+        cli.global.quiet,
+        cli.global.progress == ProgressMode::Json,
+    ) {
+        // Standard output may be closed: the results are on the disk all the same.
+        let _ = summary::print(report, out);
+    }
+    result
+}
+
+fn run(args: &RunArgs, reporter: &Reporter) -> Result<Report, Error> {
+    let document = job::read_request(&args.request)?;
+    let mounts = Mounts {
+        claims: args.claim.iter().cloned().collect(),
+        templates: args.template.clone(),
+    };
+    pipeline::run(&Job::from_request(&document, &mounts)?, reporter)
+}
+
+/// The bundled example is an ordinary request with its claims beside it.
+fn demo(args: &DemoArgs, reporter: &Reporter) -> Result<Report, Error> {
+    let data = args.examples.join("data");
+    let run_args = RunArgs {
+        request: args.examples.join("request.yaml"),
+        claim: vec![
+            ("patches".to_owned(), data.clone()),
+            ("results".to_owned(), args.output.clone()),
+        ],
+        template: vec![("example".to_owned(), data.join("template_depth.nii.gz"))],
+    };
+    run(&run_args, reporter)
+}
+
+fn validate(args: &ValidateArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let document = job::read_request(&args.request)?;
+    let violations = alignment_api::validate(&document);
+    if !violations.is_empty() {
+        return Err(Error::Request(violations));
+    }
+    let _ = writeln!(out, "{}: valid", args.request.display());
+    Ok(())
+}
+
+fn compute_depth(args: &DepthArgs, reporter: &Reporter) -> Result<(), Error> {
+    reporter.stage(alignment_api::Stage::Depth);
+    let read = nifti::read_labels(&args.segmentation)
+        .map_err(|source| Error::volume("segmentation", source))?;
+    let labels = Labels {
+        csf: args.csf.clone(),
+        grey: args.grey.clone(),
+        white: args.white.clone(),
+    };
+    let tissues = depth::tissues_from_labels(&read.volume, &labels)?;
+    let map = depth::compute(&tissues, reporter)?;
+    for warning in read.header.warnings.iter().chain(&map.warnings) {
+        summary::warn(warning);
+    }
+    outputs::write_depth(&args.output, &map.depth)?;
+    if let Some(path) = &args.validity {
+        outputs::write_validity(path, &map.validity)?;
+    }
+    Ok(())
+}

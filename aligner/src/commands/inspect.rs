@@ -1,0 +1,138 @@
+//! `aligner inspect`: what a header says, and how tools will read it.
+
+use std::{io::Write, path::Path};
+
+use crate::{
+    affine::Affine,
+    cli::InspectArgs,
+    error::Error,
+    io::nifti::{self, Header, Voxel},
+    with_voxels,
+};
+
+pub(super) fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), Error> {
+    let mut first_error = None;
+    for path in &args.files {
+        match nifti::read_stored(path) {
+            Ok(image) => {
+                let range = with_voxels!(&image.voxels, values => range(values));
+                // Standard output may be closed early (`| head`).
+                let _ = describe(path, &image.header, &range, out);
+            }
+            Err(source) => {
+                let _ = writeln!(out, "{}: {}\n", path.display(), source);
+                first_error.get_or_insert(Error::volume("volume", source));
+            }
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+struct Range {
+    low: f64,
+    high: f64,
+    not_finite: usize,
+}
+
+fn range<T: Voxel>(values: &[T]) -> Range {
+    let start = Range {
+        low: f64::INFINITY,
+        high: f64::NEG_INFINITY,
+        not_finite: 0,
+    };
+    values.iter().fold(start, |mut range, value| {
+        let value = value.to_f64();
+        if value.is_finite() {
+            range.low = range.low.min(value);
+            range.high = range.high.max(value);
+        } else {
+            range.not_finite += 1;
+        }
+        range
+    })
+}
+
+fn describe(
+    path: &Path,
+    header: &Header,
+    range: &Range,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    let order = if header.big_endian {
+        "big-endian"
+    } else {
+        "little-endian"
+    };
+    writeln!(out, "{}", path.display())?;
+    writeln!(
+        out,
+        "  format       NIfTI-{}, {order}, {}",
+        header.version,
+        header.datatype.name()
+    )?;
+    writeln!(out, "  dimensions   {:?}", header.dims)?;
+    writeln!(out, "  voxel size   {:.6?} mm", header.grid.spacing())?;
+    let (slope, inter) = (header.slope, header.inter);
+    let (a, b) = (slope * range.low + inter, slope * range.high + inter);
+    writeln!(
+        out,
+        "  values       {} to {} (stored value × {slope} + {inter})",
+        a.min(b),
+        a.max(b)
+    )?;
+    if range.not_finite > 0 {
+        writeln!(
+            out,
+            "               {} voxels are not finite numbers",
+            range.not_finite
+        )?;
+    }
+    writeln!(out, "  description  {:?}", header.description())?;
+    let raw = &header.raw;
+    writeln!(
+        out,
+        "  qform_code   {}    sform_code {}",
+        raw.qform_code, raw.sform_code
+    )?;
+    writeln!(
+        out,
+        "  affine used here and by nibabel: {}",
+        header.affine.taken
+    )?;
+    matrix(&header.grid.voxel_to_world, out)?;
+    let (name, affine) = itk_reading(header);
+    writeln!(out, "  affine used by ITK and ANTs: {name}")?;
+    if header.grid.difference_vox(&crate::grid::Grid {
+        shape: header.grid.shape,
+        voxel_to_world: affine,
+    }) > 1e-3
+    {
+        matrix(&affine, out)?;
+    }
+    for warning in &header.warnings {
+        writeln!(out, "  warning      {warning}")?;
+    }
+    writeln!(out)
+}
+
+/// ITK's choice: the sform only if there is no qform, or if the sform's code is 1.
+fn itk_reading(header: &Header) -> (&'static str, Affine) {
+    let choice = &header.affine;
+    match (choice.qform, choice.sform) {
+        (None, None) => ("voxel sizes", header.grid.voxel_to_world),
+        (None, Some(sform)) => ("sform", sform),
+        (Some(_), Some(sform)) if header.raw.sform_code == 1 => ("sform", sform),
+        (Some(qform), _) => ("qform", qform),
+    }
+}
+
+fn matrix(affine: &Affine, out: &mut dyn Write) -> std::io::Result<()> {
+    for row in &affine.rows()[..3] {
+        writeln!(
+            out,
+            "    {:>12.6} {:>12.6} {:>12.6} {:>12.6}",
+            row[0], row[1], row[2], row[3]
+        )?;
+    }
+    Ok(())
+}

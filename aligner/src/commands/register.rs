@@ -1,0 +1,55 @@
+//! `aligner register`: two depth maps and a placement, without a request file.
+
+use alignment_api::{OutputArtifact, Placement, RegistrationParameters, Report, Space};
+
+use crate::{
+    cli::RegisterArgs,
+    error::Error,
+    io::voluba,
+    job::{DepthJob, Job},
+    pipeline,
+    progress::Reporter,
+};
+
+pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Report, Error> {
+    let file = voluba::read_placement(&args.placement)?;
+    let space = args
+        .space
+        .map(Space::from)
+        .or(file.space)
+        .unwrap_or_default();
+    let landmarks = match &args.landmarks {
+        Some(path) => voluba::read_landmarks(path)?,
+        None => Vec::new(),
+    };
+    let job = Job {
+        name: None,
+        template_name: "template".to_owned(),
+        template: args.moving.clone(),
+        images: Vec::new(),
+        depth: DepthJob::Map {
+            path: args.fixed.clone(),
+        },
+        placement: Placement {
+            matrix: file.matrix,
+            space,
+        },
+        landmarks,
+        registration: RegistrationParameters {
+            preset: args.preset.into(),
+            ..Default::default()
+        },
+        folder: args.output.clone(),
+        grids: Vec::new(),
+        artifacts: vec![
+            OutputArtifact::Warp,
+            OutputArtifact::InverseWarp,
+            OutputArtifact::Report,
+        ],
+    };
+    let violations = job.violations();
+    if !violations.is_empty() {
+        return Err(Error::Request(violations));
+    }
+    pipeline::run(&job, reporter)
+}

@@ -1,0 +1,19 @@
+//! NIfTI volumes: guarded reading, exact writing.
+//!
+//! The header types come from the `nifti` crate; the voxel path is our own, because a wrong or cut
+//! file must become an error and never a plausible volume.
+
+mod datatype;
+mod header;
+mod orientation;
+mod read;
+mod write;
+
+pub use datatype::{Datatype, Voxel, Voxels};
+pub use header::{Header, HeaderError};
+pub use orientation::AffineChoice;
+pub use read::{
+    Crop, ReadError, Scalar, StoredImage, read_cropped, read_header, read_labels, read_scalar,
+    read_stored, read_vectors,
+};
+pub use write::{scalar_header, vector_header, write_scalar, write_stored, write_vectors};

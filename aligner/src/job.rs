@@ -1,0 +1,197 @@
+//! From a request, or a command line, to what the pipeline runs: every path resolved.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use alignment_api::{
+    Depth, Destination, Interpolation, Labels, Landmark, OutputArtifact, OutputGrid, Placement,
+    RegistrationParameters, RequestDocument, Source, Violation, VolumeFile, validate,
+};
+
+use crate::error::Error;
+
+/// An image to transform.
+#[derive(Clone, Debug)]
+pub struct ImageJob {
+    /// Becomes part of the output's file name.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// How values between voxels are found.
+    pub interpolation: Interpolation,
+}
+
+/// Where the patch's depth comes from.
+#[derive(Clone, Debug)]
+pub enum DepthJob {
+    /// Computed from a segmentation.
+    Segmentation {
+        /// The file.
+        path: PathBuf,
+        /// Which values mean what.
+        labels: Labels,
+    },
+    /// Read from a map.
+    Map {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Everything that the pipeline needs to know.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Name of the request.
+    pub name: Option<String>,
+    /// Name of the template.
+    pub template_name: String,
+    /// The template's depth map.
+    pub template: PathBuf,
+    /// Images to transform.
+    pub images: Vec<ImageJob>,
+    /// The patch's depth.
+    pub depth: DepthJob,
+    /// Linear placement.
+    pub placement: Placement,
+    /// Landmark pairs.
+    pub landmarks: Vec<Landmark>,
+    /// Registration parameters.
+    pub registration: RegistrationParameters,
+    /// Folder for the outputs.
+    pub folder: PathBuf,
+    /// Grids onto which images are resampled.
+    pub grids: Vec<OutputGrid>,
+    /// What to write.
+    pub artifacts: Vec<OutputArtifact>,
+}
+
+/// What the command line maps names to.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts {
+    /// Claim name → folder.
+    pub claims: BTreeMap<String, PathBuf>,
+    /// Template name → file, in the order given; the first is the default.
+    pub templates: Vec<(String, PathBuf)>,
+}
+
+impl Job {
+    /// Resolves a request.
+    ///
+    /// # Errors
+    /// [`Error::Request`] with every violation, [`Error::Usage`] for a claim without a folder,
+    /// [`Error::Template`] for a template that is not offered.
+    pub fn from_request(document: &RequestDocument, mounts: &Mounts) -> Result<Self, Error> {
+        let violations = validate(document);
+        if !violations.is_empty() {
+            return Err(Error::Request(violations));
+        }
+        let spec = &document.spec;
+        let (template_name, template) = template(spec.template.as_deref(), mounts)?;
+        let images = spec
+            .patch
+            .images
+            .iter()
+            .map(|image| {
+                Ok(ImageJob {
+                    name: image.name.clone(),
+                    path: mounts.source(&image.source)?,
+                    interpolation: image.interpolation,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        let depth = match &spec.patch.depth {
+            Depth::Segmentation(segmentation) => DepthJob::Segmentation {
+                path: mounts.source(&segmentation.source)?,
+                labels: segmentation.labels.clone(),
+            },
+            Depth::Map { source } => DepthJob::Map {
+                path: mounts.source(source)?,
+            },
+        };
+        let Destination::Volume(folder) = &spec.output.destination;
+        Ok(Self {
+            name: document.metadata.name.clone(),
+            template_name,
+            template,
+            images,
+            depth,
+            placement: spec.placement.clone(),
+            landmarks: spec.landmarks.clone(),
+            registration: spec.registration.clone(),
+            folder: mounts.claim(&folder.claim_name)?.join(&folder.path),
+            grids: spec.output.grids.clone(),
+            artifacts: spec.output.artifacts.clone(),
+        })
+    }
+}
+
+impl Job {
+    /// What is wrong with placement, landmarks and parameters of a job made from a command line.
+    pub fn violations(&self) -> Vec<Violation> {
+        alignment_api::validate_alignment(&self.placement, &self.landmarks, &self.registration)
+    }
+}
+
+fn template(name: Option<&str>, mounts: &Mounts) -> Result<(String, PathBuf), Error> {
+    let offered = &mounts.templates;
+    let found = match name {
+        Some(name) => offered.iter().find(|(offered, _)| offered == name),
+        None => offered.first(),
+    };
+    found.cloned().ok_or_else(|| {
+        let names: Vec<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
+        Error::Template {
+            name: name.unwrap_or("(default)").to_owned(),
+            problem: format!(
+                "is not offered here (offered: {names:?}; name one with --template NAME=FILE)"
+            ),
+        }
+    })
+}
+
+impl Mounts {
+    fn claim(&self, name: &str) -> Result<&Path, Error> {
+        self.claims.get(name).map(PathBuf::as_path).ok_or_else(|| {
+            Error::Usage(format!(
+                "claim `{name}` is mapped to no folder: add --claim {name}=DIR"
+            ))
+        })
+    }
+
+    /// The file of a source, which cannot leave the claim's folder, also not through a link.
+    fn source(&self, source: &Source) -> Result<PathBuf, Error> {
+        let Source::Volume(VolumeFile { claim_name, path }) = source;
+        let root = self.claim(claim_name)?;
+        let file = root.join(path);
+        if let (Ok(root), Ok(real)) = (root.canonicalize(), file.canonicalize())
+            && !real.starts_with(&root)
+        {
+            return Err(Error::Usage(format!(
+                "`{path}` is a link that leaves the claim `{claim_name}`"
+            )));
+        }
+        Ok(file)
+    }
+}
+
+/// Reads and parses a request file, YAML or JSON.
+///
+/// # Errors
+/// [`Error::Document`] naming the field that does not fit.
+pub fn read_request(path: &Path) -> Result<RequestDocument, Error> {
+    let fail = |problem: String| Error::Document {
+        path: path.to_owned(),
+        problem,
+    };
+    let text =
+        std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    // Through JSON values, so that variants are written as plain maps in YAML, too.
+    let value: serde_json::Value =
+        serde_yaml_ng::from_str(&text).map_err(|error| fail(format!("is not YAML: {error}")))?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let field = error.path().to_string();
+        fail(format!("{field}: {}", error.into_inner()))
+    })
+}

@@ -1,0 +1,332 @@
+//! Stage 1: reading the volumes of a job, and checking that they fit each other.
+
+use alignment_api::{InputFile, Space};
+
+use crate::{
+    affine::Affine,
+    depth::{self, Tissue},
+    error::Error,
+    grid::Grid,
+    io::nifti::{self, Crop, Header, StoredImage},
+    job::{DepthJob, Job},
+    placement,
+    volume::Volume,
+};
+
+/// The patch's depth, or what it will be computed from.
+pub enum PatchDepth {
+    /// Tissue of each voxel.
+    Tissues(Volume<Tissue>),
+    /// Depth, 0 to 1.
+    Map(Volume<f32>),
+}
+
+/// Everything that was read.
+pub struct Loaded {
+    /// The patch's depth or segmentation; its grid is the fixed grid.
+    pub depth: PatchDepth,
+    /// The images, in the order of the job.
+    pub images: Vec<StoredImage>,
+    /// The part of the template's depth around the patch.
+    pub template: Volume<f32>,
+    /// Grid of the whole template.
+    pub template_grid: Grid,
+    /// Patch physical space → template physical space, RAS mm.
+    pub patch_to_template: Affine,
+    /// Digests and shapes for the report.
+    pub inputs: Vec<InputFile>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Values this far outside 0 to 1 are rounding; beyond, the file is no depth map.
+const DEPTH_TOLERANCE: f32 = 0.01;
+/// Distance at which two viewer spaces count as different, in voxels.
+const SPACE_TOLERANCE_VOX: f64 = 0.1;
+
+/// Reads all volumes of a job.
+///
+/// # Errors
+/// [`Error`] naming the file and what is wrong with it.
+pub fn load(job: &Job) -> Result<Loaded, Error> {
+    let mut inputs = Vec::new();
+    let mut warnings = Vec::new();
+    let (depth, grid) = load_depth(&job.depth, &mut inputs, &mut warnings)?;
+    let patch_to_template = placement::patch_to_template(&grid, &job.placement)
+        .ok_or_else(|| Error::Geometry("the patch's affine is singular".to_owned()))?;
+    let mut images = Vec::with_capacity(job.images.len());
+    for image in &job.images {
+        let role = format!("image `{}`", image.name);
+        let stored =
+            nifti::read_stored(&image.path).map_err(|source| Error::volume(&role, source))?;
+        check_same_space(
+            &role,
+            &stored.header.grid,
+            &grid,
+            job.placement.space,
+            &mut warnings,
+        )?;
+        note(
+            &mut inputs,
+            &mut warnings,
+            &format!("image:{}", image.name),
+            &image.path,
+            &stored.header,
+            &stored.sha256,
+        );
+        images.push(stored);
+    }
+    let (template, template_grid) =
+        load_template(job, &grid, &patch_to_template, &mut inputs, &mut warnings)?;
+    Ok(Loaded {
+        depth,
+        images,
+        template,
+        template_grid,
+        patch_to_template,
+        inputs,
+        warnings,
+    })
+}
+
+fn load_depth(
+    job: &DepthJob,
+    inputs: &mut Vec<InputFile>,
+    warnings: &mut Vec<String>,
+) -> Result<(PatchDepth, Grid), Error> {
+    match job {
+        DepthJob::Segmentation { path, labels } => {
+            let read =
+                nifti::read_labels(path).map_err(|source| Error::volume("segmentation", source))?;
+            note(
+                inputs,
+                warnings,
+                "segmentation",
+                path,
+                &read.header,
+                &read.sha256,
+            );
+            let grid = read.volume.grid;
+            Ok((
+                PatchDepth::Tissues(depth::tissues_from_labels(&read.volume, labels)?),
+                grid,
+            ))
+        }
+        DepthJob::Map { path } => {
+            let mut read =
+                nifti::read_scalar(path).map_err(|source| Error::volume("depth map", source))?;
+            note(
+                inputs,
+                warnings,
+                "depthMap",
+                path,
+                &read.header,
+                &read.sha256,
+            );
+            let grid = read.volume.grid;
+            clamp_depth(read.volume.values_mut()).map_err(|problem| {
+                Error::Geometry(format!("depth map `{}`: {problem}", path.display()))
+            })?;
+            Ok((PatchDepth::Map(read.volume), grid))
+        }
+    }
+}
+
+/// Clamps rounding errors; says what else is wrong with the values of a depth map.
+fn clamp_depth(values: &mut [f32]) -> Result<(), String> {
+    let not_finite = values.iter().filter(|value| !value.is_finite()).count();
+    if not_finite > 0 {
+        return Err(format!("{not_finite} voxels are not finite numbers"));
+    }
+    let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), v| {
+        (low.min(*v), high.max(*v))
+    });
+    if low < -DEPTH_TOLERANCE || high > 1.0 + DEPTH_TOLERANCE {
+        return Err(format!(
+            "has values from {low} to {high}, expected a depth from 0 (pial) to 1 (white)"
+        ));
+    }
+    values
+        .iter_mut()
+        .for_each(|value| *value = value.clamp(0.0, 1.0));
+    Ok(())
+}
+
+/// The same position must mean the same voxel place in every volume of the patch.
+fn check_same_space(
+    role: &str,
+    image: &Grid,
+    depth: &Grid,
+    space: Space,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    let spaces = (
+        placement::physical_to_space(image, space),
+        placement::physical_to_space(depth, space),
+    );
+    let (Some(of_image), Some(of_depth)) = spaces else {
+        return Err(Error::Geometry(format!("{role}: its affine is singular")));
+    };
+    let Some(back) = of_image.inverse() else {
+        return Err(Error::Geometry(format!("{role}: its affine is singular")));
+    };
+    // Where the image's own reading of a position of the depth grid lies, in voxels of the depth.
+    let moved = Grid {
+        shape: depth.shape,
+        voxel_to_world: back.after(&of_depth).after(&depth.voxel_to_world),
+    };
+    let distance = depth.difference_vox(&moved);
+    if distance > SPACE_TOLERANCE_VOX {
+        return Err(Error::Geometry(format!(
+            "{role} and the depth or segmentation lie differently: the same {space:?} position differs by up to {distance:.1} voxels (shapes {:?} and {:?}, voxel sizes {:.4?} and {:.4?} mm)",
+            image.shape,
+            depth.shape,
+            image.spacing(),
+            depth.spacing(),
+        )));
+    }
+    if image.shape != depth.shape {
+        warnings.push(format!(
+            "{role} has shape {:?}, the depth {:?}: the image is resampled on its own grid",
+            image.shape, depth.shape
+        ));
+    }
+    Ok(())
+}
+
+fn load_template(
+    job: &Job,
+    patch: &Grid,
+    patch_to_template: &Affine,
+    inputs: &mut Vec<InputFile>,
+    warnings: &mut Vec<String>,
+) -> Result<(Volume<f32>, Grid), Error> {
+    let fail = |problem: String| Error::Template {
+        name: job.template_name.clone(),
+        problem,
+    };
+    let header = nifti::read_header(&job.template).map_err(|error| fail(describe(&error)))?;
+    let grid = header.grid;
+    let crop = crop_around(patch, patch_to_template, &grid).ok_or_else(|| {
+        Error::NoOverlap(format!(
+            "the patch lies outside the template `{}`: its centre is placed at {:.1?} mm; check the placement matrix, its unit (mm) and its space ({:?})",
+            job.template_name,
+            patch_to_template.apply(centre(patch)),
+            job.placement.space,
+        ))
+    })?;
+    let mut read =
+        nifti::read_cropped(&job.template, |_| crop).map_err(|error| fail(describe(&error)))?;
+    clamp_depth(read.volume.values_mut()).map_err(fail)?;
+    note(
+        inputs,
+        warnings,
+        "template",
+        &job.template,
+        &read.header,
+        &read.sha256,
+    );
+    Ok((read.volume, grid))
+}
+
+/// An error with the errors that caused it.
+fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn centre(grid: &Grid) -> [f64; 3] {
+    grid.voxel_to_world
+        .apply(grid.shape.map(|size| (size as f64 - 1.0) / 2.0))
+}
+
+/// Share of the patch's extent by which the crop is larger on every side: warps are smaller.
+const CROP_MARGIN: f64 = 0.15;
+/// Voxels added on top, for interpolation and smoothing.
+const CROP_MARGIN_VOX: f64 = 8.0;
+
+/// The template's voxels that a patch can reach; `None` if the box of the patch misses the
+/// template.
+pub fn crop_around(patch: &Grid, patch_to_template: &Affine, template: &Grid) -> Option<Crop> {
+    let (low, high) = box_in(patch, patch_to_template, template)?;
+    let extent = (0..3)
+        .map(|axis| high[axis] - low[axis])
+        .fold(0.0, f64::max);
+    let margin = CROP_MARGIN * extent + CROP_MARGIN_VOX;
+    crop_between(
+        low.map(|v| v - margin),
+        high.map(|v| v + margin),
+        template.shape,
+    )
+}
+
+/// The box of the patch in voxels of the template, if the two boxes meet.
+pub fn box_in(
+    patch: &Grid,
+    patch_to_template: &Affine,
+    template: &Grid,
+) -> Option<([f64; 3], [f64; 3])> {
+    let to_voxel = template
+        .voxel_to_world
+        .inverse()?
+        .after(patch_to_template)
+        .after(&patch.voxel_to_world);
+    let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
+    for corner in patch.corners() {
+        let position = to_voxel.apply(corner);
+        for axis in 0..3 {
+            low[axis] = low[axis].min(position[axis]);
+            high[axis] = high[axis].max(position[axis]);
+        }
+    }
+    let meet =
+        (0..3).all(|axis| high[axis] >= 0.0 && low[axis] <= template.shape[axis] as f64 - 1.0);
+    meet.then_some((low, high))
+}
+
+/// The voxels between two positions, cut to the grid.
+pub fn crop_between(low: [f64; 3], high: [f64; 3], shape: [usize; 3]) -> Option<Crop> {
+    let mut crop = Crop {
+        start: [0; 3],
+        shape: [0; 3],
+    };
+    for axis in 0..3 {
+        let start = low[axis].floor().max(0.0);
+        let end = high[axis].ceil().min(shape[axis] as f64 - 1.0);
+        if start > end || end.is_nan() {
+            return None;
+        }
+        crop.start[axis] = start as usize;
+        crop.shape[axis] = (end - start) as usize + 1;
+    }
+    Some(crop)
+}
+
+fn note(
+    inputs: &mut Vec<InputFile>,
+    warnings: &mut Vec<String>,
+    role: &str,
+    path: &std::path::Path,
+    header: &Header,
+    sha256: &str,
+) {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    warnings.extend(
+        header
+            .warnings
+            .iter()
+            .map(|warning| format!("{name}: {warning}")),
+    );
+    inputs.push(InputFile {
+        role: role.to_owned(),
+        name,
+        sha256: sha256.to_owned(),
+        shape: header.grid.shape,
+        voxel_size_mm: header.grid.spacing(),
+    });
+}

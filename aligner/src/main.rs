@@ -1,0 +1,98 @@
+//! Command line of the aligner: arguments, signals, exit codes.
+
+use std::{
+    io::Write,
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode as ProcessExit,
+};
+
+use aligner::{
+    cli::{Cli, Global},
+    commands,
+    error::Error,
+    observer, summary,
+};
+use alignment_api::{ExitCode, Report, TERMINATION_SCHEMA, TerminationMessage};
+use clap::Parser;
+
+fn main() -> ProcessExit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let help = !error.use_stderr();
+            let _ = error.print();
+            return if help {
+                ProcessExit::SUCCESS
+            } else {
+                exit(ExitCode::InvalidRequest)
+            };
+        }
+    };
+    if let Err(error) = prepare(&cli.global) {
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        return exit(ExitCode::InternalError);
+    }
+    let run = || commands::execute(&cli, &mut std::io::stdout());
+    // A panic is a defect, but it must end with a code and a message like every other failure.
+    match panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => finish(&cli.global, &result),
+        Err(_) => crashed(&cli.global),
+    }
+}
+
+/// Threads and signals.
+fn prepare(global: &Global) -> anyhow::Result<()> {
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = global.threads {
+        pool = pool.num_threads(threads.into());
+    }
+    pool.build_global()?;
+    let mut signals = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS)?;
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            observer::INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+fn finish(global: &Global, result: &Result<Option<Report>, Error>) -> ProcessExit {
+    if let Err(error) = result {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+    }
+    leave_message(global, &summary::termination_message(result));
+    exit(
+        result
+            .as_ref()
+            .map_or_else(Error::exit_code, |_| ExitCode::Success),
+    )
+}
+
+fn crashed(global: &Global) -> ProcessExit {
+    let message = TerminationMessage {
+        schema: TERMINATION_SCHEMA.to_owned(),
+        outcome: ExitCode::InternalError,
+        message: "the aligner crashed: this is a defect, please report it with the log".to_owned(),
+        required_memory_bytes: None,
+        result: None,
+    };
+    leave_message(global, &serde_json::to_string(&message).unwrap_or_default());
+    exit(ExitCode::InternalError)
+}
+
+/// Kubernetes mounts the file: it is written in place, not renamed over.
+fn leave_message(global: &Global, message: &str) {
+    if let Some(path) = &global.termination_message
+        && let Err(error) = std::fs::write(path, message)
+    {
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: cannot write `{}`: {error}",
+            path.display()
+        );
+    }
+}
+
+fn exit(code: ExitCode) -> ProcessExit {
+    ProcessExit::from(code.code())
+}

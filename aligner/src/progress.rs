@@ -1,0 +1,146 @@
+//! Where progress goes: a bar on a terminal, JSON lines in a pipe or pod, or nowhere.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use alignment_api::{PROGRESS_SCHEMA, Progress, Stage};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::observer::{Observer, Step};
+
+/// Form of the progress output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressMode {
+    /// A bar if standard error is a terminal, JSON lines otherwise.
+    #[default]
+    Auto,
+    /// A bar on standard error.
+    Bar,
+    /// JSON lines on standard output.
+    Json,
+    /// Nothing.
+    None,
+}
+
+enum Sink {
+    Bar(ProgressBar),
+    Json,
+    None,
+}
+
+struct State {
+    stage: Stage,
+    last: Option<(Stage, u8, Option<u32>, Option<u32>)>,
+}
+
+/// Turns steps within stages into progress of the whole run.
+pub struct Reporter {
+    sink: Sink,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+impl Reporter {
+    /// A reporter of the given form.
+    pub fn new(mode: ProgressMode) -> Self {
+        let bar = match mode {
+            ProgressMode::Bar => true,
+            ProgressMode::Auto => std::io::stderr().is_terminal(),
+            ProgressMode::Json | ProgressMode::None => false,
+        };
+        let sink = if bar {
+            let bar = ProgressBar::new(100);
+            // The template is a constant: if it were wrong, the default style would do.
+            if let Ok(style) =
+                ProgressStyle::with_template("{msg:<34} {bar:32} {pos:>3} %  {elapsed}")
+            {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            Sink::Bar(bar)
+        } else if mode == ProgressMode::None {
+            Sink::None
+        } else {
+            Sink::Json
+        };
+        Self {
+            sink,
+            started: Instant::now(),
+            state: Mutex::new(State {
+                stage: Stage::Load,
+                last: None,
+            }),
+        }
+    }
+
+    /// Enters a stage.
+    pub fn stage(&self, stage: Stage) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stage = stage;
+        self.step(&Step::default());
+    }
+
+    /// Removes the bar, so that what is printed next starts on a clean line.
+    pub fn finish(&self) {
+        if let Sink::Bar(bar) = &self.sink {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn progress(&self, stage: Stage, step: &Step) -> Progress {
+        let (from, to) = stage.percent_range();
+        let percent = f64::from(from) + f64::from(to - from) * step.fraction.clamp(0.0, 1.0);
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let eta = (percent >= 10.0).then(|| (elapsed * (100.0 - percent) / percent).ceil() as u32);
+        Progress {
+            schema: PROGRESS_SCHEMA.to_owned(),
+            stage,
+            percent: percent as u8,
+            level: step.level,
+            iteration: step.iteration,
+            metric: step.metric,
+            eta_seconds: eta,
+        }
+    }
+}
+
+impl Observer for Reporter {
+    fn step(&self, step: &Step) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.progress(state.stage, step);
+        let key = (
+            progress.stage,
+            progress.percent,
+            progress.level,
+            progress.iteration,
+        );
+        if state.last == Some(key) {
+            return;
+        }
+        state.last = Some(key);
+        match &self.sink {
+            Sink::None => {}
+            Sink::Bar(bar) => {
+                bar.set_position(u64::from(progress.percent));
+                let detail = match (progress.level, progress.iteration, progress.metric) {
+                    (Some(level), Some(iteration), Some(metric)) => {
+                        format!(" level {level} step {iteration} ({metric:.4})")
+                    }
+                    _ => String::new(),
+                };
+                bar.set_message(format!("{}{detail}", progress.stage.name()));
+            }
+            Sink::Json => {
+                if let Ok(line) = serde_json::to_string(&progress) {
+                    // A closed pipe must not stop the computation.
+                    let _ = writeln!(std::io::stdout().lock(), "{line}");
+                }
+            }
+        }
+    }
+}

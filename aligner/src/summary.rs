@@ -1,0 +1,138 @@
+//! The result in a few lines for a person, and in 4,096 bytes for Kubernetes.
+
+use std::io::{self, Write};
+
+use alignment_api::{
+    Report, ResultSummary, TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA, TerminationMessage,
+};
+
+use crate::error::Error;
+
+/// Prints what a person wants to know first.
+///
+/// # Errors
+/// Whatever the writer says.
+pub fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let quality = &report.quality;
+    writeln!(
+        out,
+        "depth residual   {:.4} -> {:.4}   (root mean square over the cortex, 0 to 1)",
+        quality.depth_residual_before, quality.depth_residual_after
+    )?;
+    if let (Some(before), Some(after)) = (
+        quality.landmark_mean_before_mm,
+        quality.landmark_mean_after_mm,
+    ) {
+        let active = report
+            .landmarks
+            .iter()
+            .filter(|landmark| landmark.active)
+            .count();
+        writeln!(
+            out,
+            "landmark error   {before:.3} -> {after:.3} mm   (mean of {active} pairs)"
+        )?;
+    }
+    writeln!(
+        out,
+        "displacement     {:.3} mm mean over the cortex, {:.3} mm largest",
+        quality.displacement_mean_mm, quality.displacement_max_mm
+    )?;
+    writeln!(
+        out,
+        "Jacobian         {:.2} to {:.2}, {} folded cells; inverse {} folded cells",
+        quality.jacobian_min,
+        quality.jacobian_max,
+        quality.folded_cells,
+        quality.inverse_folded_cells
+    )?;
+    writeln!(
+        out,
+        "inverse          consistent to {:.5} mm mean, {:.4} mm largest",
+        quality.inverse_consistency_mean_mm, quality.inverse_consistency_max_mm
+    )?;
+    writeln!(
+        out,
+        "overlap          {:.1} % of the patch's cortex lies in the template",
+        100.0 * quality.overlap
+    )?;
+    for warning in &report.warnings {
+        writeln!(out, "warning          {warning}")?;
+    }
+    for artifact in &report.artifacts {
+        writeln!(
+            out,
+            "wrote            {} ({} bytes)",
+            artifact.name, artifact.bytes
+        )?;
+    }
+    Ok(())
+}
+
+/// Prints a warning to standard error.
+pub fn warn(warning: &str) {
+    let _ = writeln!(io::stderr(), "warning: {warning}");
+}
+
+/// The termination message of a process, at most [`TERMINATION_MESSAGE_LIMIT`] bytes of JSON.
+pub fn termination_message(result: &Result<Option<Report>, Error>) -> String {
+    let mut message = match result {
+        Ok(report) => TerminationMessage {
+            schema: TERMINATION_SCHEMA.to_owned(),
+            outcome: alignment_api::ExitCode::Success,
+            message: String::new(),
+            required_memory_bytes: None,
+            result: report.as_ref().map(|report| ResultSummary {
+                quality: report.quality.clone(),
+                artifacts: report.artifacts.clone(),
+                warnings: report.warnings.clone(),
+            }),
+        },
+        Err(error) => TerminationMessage {
+            schema: TERMINATION_SCHEMA.to_owned(),
+            outcome: error.exit_code(),
+            message: error.to_string(),
+            required_memory_bytes: error.required_memory_bytes(),
+            result: None,
+        },
+    };
+    loop {
+        let text = serde_json::to_string(&message).unwrap_or_default();
+        if text.len() <= TERMINATION_MESSAGE_LIMIT || !shorten(&mut message) {
+            return text;
+        }
+    }
+}
+
+/// Drops the least important part; false if nothing is left to drop.
+fn shorten(message: &mut TerminationMessage) -> bool {
+    if let Some(result) = &mut message.result {
+        return result.warnings.pop().is_some() || result.artifacts.pop().is_some();
+    }
+    let mut length = message.message.len() * 3 / 4;
+    while !message.message.is_char_boundary(length) {
+        length -= 1;
+    }
+    message.message.truncate(length);
+    length > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use alignment_api::Violation;
+
+    use super::*;
+
+    #[test]
+    fn a_long_failure_is_cut_to_the_limit_and_stays_json() {
+        let violation = Violation {
+            field: "spec.x".into(),
+            message: "ä\"".repeat(5000),
+        };
+        let text = termination_message(&Err(Error::Request(vec![violation])));
+        assert!(text.len() <= TERMINATION_MESSAGE_LIMIT);
+        let back: TerminationMessage = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.outcome, alignment_api::ExitCode::InvalidRequest);
+        assert!(back.message.contains("spec.x"));
+    }
+}
