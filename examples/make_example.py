@@ -138,6 +138,8 @@ def main():
     seen = at(to_template, grid + u)
     patch = np.argmax([sample(m, seen) for m in soft(tissue)], axis=0)
     save("patch_segmentation.nii.gz", (100 * patch).astype(np.uint8), patch_to_world)
+    # For the requests that must fail: no surface anywhere, and half a download.
+    save("patch_grey_only.nii.gz", np.full(shape, 100, np.uint8), patch_to_world)
 
     # An intensity image with layers that follow depth, and a texture that does not.
     texture = ndi.gaussian_filter(rng.standard_normal(depth.shape), 2.2)
@@ -146,6 +148,9 @@ def main():
     intensity = sample(image.astype(np.float32), seen) + 0.01 * rng.standard_normal(shape)
     stored = np.clip(np.round(intensity * 1000), 0, 65535).astype(np.uint16)
     save("patch_image.nii.gz", stored, patch_to_world, scl_slope=0.001, scl_inter=0, descrip=b"synthetic autoradiograph", cal_min=0, cal_max=1)
+
+    whole = (DATA / "patch_image.nii.gz").read_bytes()
+    (DATA / "patch_image_cut.nii.gz").write_bytes(whole[:20000])
 
     # Landmarks: spread in mid-cortex; six are given, twelve are held out.
     candidates = np.argwhere((patch == 1))
