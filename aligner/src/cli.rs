@@ -140,8 +140,8 @@ pub struct ApplyArgs {
     /// The file to write.
     #[arg(long, short)]
     pub output: PathBuf,
-    /// Affine text file or displacement field. As with antsApplyTransforms, the last one given is
-    /// applied first to a position of the output grid; [FILE,1] inverts an affine.
+    /// Affine text file or displacement field. As with antsApplyTransforms, a position of the
+    /// output grid passes the first one given first; [FILE,1] inverts an affine.
     #[arg(long, short, required = true, value_name = "FILE")]
     pub transform: Vec<String>,
     /// Invert the whole chain.

@@ -48,7 +48,7 @@ pub fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "inverse          consistent to {:.5} mm mean, {:.4} mm largest",
+        "inverse          consistent to {:.1e} mm mean, {:.1e} mm largest",
         quality.inverse_consistency_mean_mm, quality.inverse_consistency_max_mm
     )?;
     writeln!(

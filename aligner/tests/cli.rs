@@ -116,7 +116,7 @@ fn the_example_improves_on_its_placement_also_where_nobody_told_it() {
     // tangential to the cortex as well, which depth alone cannot see.
     let held_out = data("held_out_landmarks.csv");
     let mapped = folder.path().join("mapped.csv");
-    let transforms = [results.join("affine.txt"), results.join("warp.nii.gz")];
+    let transforms = [results.join("warp.nii.gz"), results.join("affine.txt")];
     let apply = |name: &Path, transforms: &[&Path]| {
         let mut command = aligner();
         command
@@ -132,7 +132,7 @@ fn the_example_improves_on_its_placement_also_where_nobody_told_it() {
         column(name, ["x", "y", "z"])
     };
     let truth = column(&held_out, ["template_x", "template_y", "template_z"]);
-    let before = mean_distance(&apply(&mapped, &[&transforms[0]]), &truth);
+    let before = mean_distance(&apply(&mapped, &[&transforms[1]]), &truth);
     let after = mean_distance(&apply(&mapped, &[&transforms[0], &transforms[1]]), &truth);
     assert!(after < 0.5 * before, "{before} -> {after} mm");
 }
@@ -502,13 +502,13 @@ fn a_label_image_never_gets_a_value_it_did_not_have() {
         "-o",
         out.to_str().unwrap(),
         "-t",
+        &format!("[{},1]", folder.path().join("example/affine.txt").display()),
+        "-t",
         folder
             .path()
             .join("example/inverse_warp.nii.gz")
             .to_str()
             .unwrap(),
-        "-t",
-        &format!("[{},1]", folder.path().join("example/affine.txt").display()),
         "--reference",
         "examples/data/template_depth.nii.gz",
         "--interpolation",

@@ -24,10 +24,9 @@ pub(super) fn apply(args: &ApplyArgs) -> Result<(), Error> {
         .iter()
         .map(|text| read_transform(text))
         .collect::<Result<Vec<_>, _>>()?;
-    // As with antsApplyTransforms, the last one given acts first.
+    // As with antsApplyTransforms, positions of the output grid pass the first one given first.
     let chain = transforms
         .iter()
-        .rev()
         .fold(Chain::default(), |chain, transform| {
             chain.then(match transform {
                 Transform::Affine(affine) => Link::Affine(*affine),
