@@ -10,12 +10,14 @@
 //! 3. [`laplace`] solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
 //!    of [`coarse`];
 //! 4. [`transport`] integrates the column volume W from either side, ∇L·∇W = 1;
-//! 5. depth = W(pial) / (W(pial) + W(white)).
+//! 5. [`columns`] takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
+//! 6. [`findings`] says what a user should know.
 //!
 //! Reading files and choosing what depth is used for is left to others.
 
 mod boundary;
 mod coarse;
+mod columns;
 mod components;
 mod error;
 mod findings;
@@ -24,10 +26,10 @@ mod sheet;
 mod tissue;
 mod transport;
 
+use columns::{Columns, Point};
 use findings::Facts;
 use laplace::{Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
-use transport::{Flow, Side, flow_from};
 
 pub use error::{DepthError, LabelCounts};
 pub use tissue::{Tissue, tissues_from_labels};
@@ -63,9 +65,9 @@ const CONVERGED: Stop = Stop {
     sweeps: 3000,
 };
 
-/// Validity needs no more digits than these.
+/// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 1e-4,
+    change: 3e-4,
     sweeps: 500,
 };
 
@@ -95,23 +97,19 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
-    let mut thickness_mm: Vec<f32> = (0..sheet.len())
-        .filter(|&number| columns.validity(number) >= TRUSTED)
-        .map(|number| columns.thickness_mm(number))
-        .collect();
+    let mut thickness_mm = columns.thickness_mm(TRUSTED);
     let median_mm = median(&mut thickness_mm);
-    let fallbacks = (0..sheet.len())
-        .filter(|&number| columns.ratio(number).is_none())
-        .count();
     let warnings = findings::warnings(&Facts {
         sheet: &sheet,
         one_sided,
         bare_faces: findings::count_bare_faces(&state, shape),
         thickness_mm: &thickness_mm,
         median_mm,
-        fallbacks,
+        unreached: columns.unreached(),
     });
-    let (depth, validity) = assemble(labels, &state, &sheet, &columns);
+    // The compact arrays are freed before the two images are made.
+    let points = columns.into_points();
+    let (depth, validity) = assemble(labels, &state, &sheet.into_voxels(), &points);
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
@@ -218,53 +216,6 @@ fn solve(
     ))
 }
 
-/// What is known of the column through each grey voxel.
-struct Columns {
-    harmonic: Vec<f64>,
-    exposure: Vec<f32>,
-    pial: Vec<Flow>,
-    white: Vec<Flow>,
-}
-
-impl Columns {
-    fn integrate(sheet: &Sheet, harmonic: Vec<f64>, exposure: Vec<f32>) -> Self {
-        let (pial, white) = rayon::join(
-            || flow_from(Side::Pial, sheet, &harmonic),
-            || flow_from(Side::White, sheet, &harmonic),
-        );
-        Self {
-            harmonic,
-            exposure,
-            pial,
-            white,
-        }
-    }
-
-    /// Share of the volume on the pial side; `None` if one side is unknown.
-    fn ratio(&self, number: usize) -> Option<f32> {
-        let (pial, white) = (self.pial[number], self.white[number]);
-        let whole = pial.volume + white.volume;
-        (pial.arrived() && white.arrived() && whole > 0.0 && whole.is_finite())
-            .then(|| (pial.volume / whole).clamp(0.0, 1.0))
-    }
-
-    fn depth(&self, number: usize) -> f32 {
-        self.ratio(number).unwrap_or(self.harmonic[number] as f32)
-    }
-
-    fn validity(&self, number: usize) -> f32 {
-        if self.ratio(number).is_none() {
-            return 0.0;
-        }
-        let streamlines = self.pial[number].known.min(self.white[number].known);
-        (streamlines * (1.0 - self.exposure[number])).clamp(0.0, 1.0)
-    }
-
-    fn thickness_mm(&self, number: usize) -> f32 {
-        self.pial[number].length + self.white[number].length
-    }
-}
-
 /// Median; for an even number of values the upper one of the middle. Reorders `values`.
 fn median(values: &mut [f32]) -> f64 {
     if values.is_empty() {
@@ -278,8 +229,8 @@ fn median(values: &mut [f32]) -> f64 {
 fn assemble(
     labels: &Volume<Tissue>,
     state: &[u8],
-    sheet: &Sheet,
-    columns: &Columns,
+    voxels: &[u32],
+    points: &[Point],
 ) -> (Volume<f32>, Volume<f32>) {
     let mut depth = labels.map(|tissue| match tissue {
         Tissue::Csf => 0.0,
@@ -293,9 +244,9 @@ fn assemble(
             *value = 0.0;
         }
     }
-    for (number, &voxel) in sheet.voxel.iter().enumerate() {
-        depths[voxel as usize] = columns.depth(number);
-        validities[voxel as usize] = columns.validity(number);
+    for (&voxel, point) in voxels.iter().zip(points) {
+        depths[voxel as usize] = point.depth;
+        validities[voxel as usize] = point.validity;
     }
     (depth, validity)
 }

@@ -16,7 +16,7 @@ pub(super) struct Facts<'a> {
     /// Median of the thickness in mm; zero if none is known.
     pub(super) median_mm: f64,
     /// Grey voxels whose depth is the harmonic value, for want of a streamline.
-    pub(super) fallbacks: usize,
+    pub(super) unreached: usize,
 }
 
 /// One sentence for each fact that harms the depth map.
@@ -29,7 +29,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<String> {
         implausible(facts),
         doubled(facts),
         near_faces(facts),
-        fallbacks(facts),
+        unreached(facts),
         bare(facts),
     ]
     .into_iter()
@@ -151,8 +151,8 @@ fn near_faces(facts: &Facts<'_>) -> Option<String> {
     })
 }
 
-fn fallbacks(facts: &Facts<'_>) -> Option<String> {
-    let count = facts.fallbacks;
+fn unreached(facts: &Facts<'_>) -> Option<String> {
+    let count = facts.unreached;
     (count > 0).then(|| {
         format!(
             "{count} grey voxels are not reached from both surfaces: their depth is the Laplace \

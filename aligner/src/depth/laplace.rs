@@ -56,7 +56,7 @@ impl<'a> Laplacian<'a> {
     /// a sheet that runs along the face. The share in between goes with spacing / thickness, so
     /// that the condition in mm does not depend on the resolution.
     pub(super) fn of_depth(sheet: &'a Sheet, thickness_mm: f64) -> Self {
-        let share = |spacing: f64| (2.4 * spacing / thickness_mm).clamp(0.05, 1.0);
+        let share = |spacing: f64| (2.0 * spacing / thickness_mm).clamp(0.05, 1.0);
         Self::new(
             sheet,
             Boundary::Depth(sheet.spacing.map(share)),
