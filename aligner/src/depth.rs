@@ -5,13 +5,13 @@
 //! the share of a column's volume that lies on the pial side of a point, with columns along the
 //! streamlines of a harmonic function L (Leprince et al. 2015, doi 10.1109/ISBI.2015.7163940):
 //!
-//! 1. [`components`] takes out grey matter that lacks a pial or a white side;
-//! 2. [`boundary`] places the two surfaces between voxel centres, [`sheet`] numbers grey voxels;
-//! 3. [`laplace`] solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
-//!    of [`coarse`];
-//! 4. [`transport`] integrates the column volume W from either side, ∇L·∇W = 1;
-//! 5. [`columns`] takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
-//! 6. [`findings`] says what a user should know.
+//! 1. `components` takes out grey matter that lacks a pial or a white side;
+//! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
+//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
+//!    of `coarse`;
+//! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
+//! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
+//! 6. `findings` says what a user should know.
 //!
 //! Reading files and choosing what depth is used for is left to others.
 
@@ -28,7 +28,7 @@ mod transport;
 
 use columns::{Columns, Point};
 use findings::Facts;
-use laplace::{Laplacian, Stop};
+use laplace::{Guess, Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
@@ -59,9 +59,10 @@ pub struct DepthMap {
     pub warnings: Vec<String>,
 }
 
-/// Sweeps end when no value of L changes by more than this. The error left is below 1e-5.
+/// Sweeps end when no value of L changes by more than this. What is still missing then is some ten
+/// times as large, and larger again in the depth where columns turn sharply.
 const CONVERGED: Stop = Stop {
-    change: 3e-7,
+    change: 1e-7,
     sweeps: 3000,
 };
 
@@ -93,7 +94,11 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
     let one_sided = split_off_one_sided(&mut state, shape, grey)?;
     progress(observer, 0.0, None)?;
     let sheet = Sheet::build(&state, shape, spacing);
-    let (harmonic, exposure) = solve(&sheet, &state, observer)?;
+    let Solved {
+        harmonic,
+        exposure,
+        change,
+    } = solve(&sheet, &state, observer)?;
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
@@ -106,6 +111,7 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         thickness_mm: &thickness_mm,
         median_mm,
         unreached: columns.unreached(),
+        unsettled: (change >= CONVERGED.change).then_some(change),
     });
     // The compact arrays are freed before the two images are made.
     let points = columns.into_points();
@@ -185,35 +191,39 @@ fn split_off_one_sided(
     Ok(one_sided)
 }
 
-fn solve(
-    sheet: &Sheet,
-    state: &[u8],
-    observer: &dyn Observer,
-) -> Result<(Vec<f64>, Vec<f32>), Interrupted> {
+/// Solutions of the two Laplace equations at each grey voxel.
+struct Solved {
+    /// From 0 (pial) to 1 (white).
+    harmonic: Vec<f64>,
+    /// Harmonic measure of the faces of the image.
+    exposure: Vec<f32>,
+    /// Largest change of `harmonic` in the last sweep.
+    change: f64,
+}
+
+fn solve(sheet: &Sheet, state: &[u8], observer: &dyn Observer) -> Result<Solved, Interrupted> {
     let thickness_mm = sheet.mean_thickness_mm();
     let mut early = |_, _| progress(observer, 0.1, None);
     let guess = coarse::first_guess(sheet, state, thickness_mm, &mut early)?;
     let start = -libm::log(0.1);
     let whole = -libm::log(CONVERGED.change);
-    let harmonic = Laplacian::of_depth(sheet, thickness_mm).solve(
-        guess,
-        CONVERGED,
-        &mut |sweep, change| {
-            // Changes shrink by a constant factor per sweep.
-            let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
-            progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(sweep))
-        },
-    )?;
+    let mut last_change = 0.0;
+    let mut tick = |sweep, change| {
+        last_change = change;
+        // Changes shrink by a constant factor per sweep.
+        let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
+        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(sweep))
+    };
+    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(guess, CONVERGED, &mut tick)?;
     let mut late = |_, _| progress(observer, SOLVED, None);
-    let exposure = Laplacian::of_exposure(sheet, thickness_mm).solve(
-        vec![0.0; sheet.len()],
-        EXPOSURE,
-        &mut late,
-    )?;
-    Ok((
-        harmonic,
-        exposure.into_iter().map(|value| value as f32).collect(),
-    ))
+    let zero = Guess::constant(0.0, sheet, thickness_mm);
+    let exposure = Laplacian::of_exposure(sheet).solve(zero, EXPOSURE, &mut late)?;
+    let exposure = exposure.values.into_iter().map(|value| value as f32);
+    Ok(Solved {
+        harmonic: depth.values,
+        exposure: exposure.collect(),
+        change: last_change,
+    })
 }
 
 /// Median; for an even number of values the upper one of the middle. Reorders `values`.
