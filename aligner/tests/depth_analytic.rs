@@ -87,7 +87,11 @@ fn cut_sheets_are_accurate_up_to_the_faces_of_the_image() {
                 .filter(|&(&tissue, &validity)| tissue == Tissue::Grey && validity >= least)
                 .count()
         };
-        assert!(6 * grey(0.9) > grey(0.0), "{shape:?} is hardly valid");
+        // An octant lies nearly everywhere within one thickness of three faces; the others keep more
+        // than a third.
+        let least_share = if shape == Shape::Octant { 0.1 } else { 0.33 };
+        let share = grey(0.9) as f64 / grey(0.0) as f64;
+        assert!(share > least_share, "{shape:?} is valid in only {share}");
     }
 }
 
