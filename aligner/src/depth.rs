@@ -5,17 +5,19 @@
 //! the share of a column's volume that lies on the pial side of a point, with columns along the
 //! streamlines of a harmonic function L (Leprince et al. 2015, doi 10.1109/ISBI.2015.7163940):
 //!
-//! 1. [`components`] takes out grey matter that lacks a pial or a white side;
-//! 2. [`boundary`] places the two surfaces between voxel centres, [`sheet`] numbers grey voxels;
-//! 3. [`laplace`] solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
-//!    of [`coarse`];
-//! 4. [`transport`] integrates the column volume W from either side, ∇L·∇W = 1;
-//! 5. depth = W(pial) / (W(pial) + W(white)).
+//! 1. `components` takes out grey matter that lacks a pial or a white side;
+//! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
+//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
+//!    of `coarse`;
+//! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
+//! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
+//! 6. `findings` says what a user should know.
 //!
 //! Reading files and choosing what depth is used for is left to others.
 
 mod boundary;
 mod coarse;
+mod columns;
 mod components;
 mod error;
 mod findings;
@@ -24,10 +26,10 @@ mod sheet;
 mod tissue;
 mod transport;
 
+use columns::{Columns, Point};
 use findings::Facts;
-use laplace::{Laplacian, Stop};
+use laplace::{Guess, Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
-use transport::{Flow, Side, flow_from};
 
 pub use error::{DepthError, LabelCounts};
 pub use tissue::{Tissue, tissues_from_labels};
@@ -57,15 +59,16 @@ pub struct DepthMap {
     pub warnings: Vec<String>,
 }
 
-/// Sweeps end when no value of L changes by more than this. The error left is below 1e-5.
+/// Sweeps end when no value of L changes by more than this. What is still missing then is some ten
+/// times as large, and larger again in the depth where columns turn sharply.
 const CONVERGED: Stop = Stop {
-    change: 3e-7,
+    change: 1e-7,
     sweeps: 3000,
 };
 
-/// Validity needs no more digits than these.
+/// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 1e-4,
+    change: 3e-4,
     sweeps: 500,
 };
 
@@ -91,27 +94,28 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
     let one_sided = split_off_one_sided(&mut state, shape, grey)?;
     progress(observer, 0.0, None)?;
     let sheet = Sheet::build(&state, shape, spacing);
-    let (harmonic, exposure) = solve(&sheet, &state, observer)?;
+    let Solved {
+        harmonic,
+        exposure,
+        change,
+    } = solve(&sheet, &state, observer)?;
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
-    let mut thickness_mm: Vec<f32> = (0..sheet.len())
-        .filter(|&number| columns.validity(number) >= TRUSTED)
-        .map(|number| columns.thickness_mm(number))
-        .collect();
+    let mut thickness_mm = columns.thickness_mm(TRUSTED);
     let median_mm = median(&mut thickness_mm);
-    let fallbacks = (0..sheet.len())
-        .filter(|&number| columns.ratio(number).is_none())
-        .count();
     let warnings = findings::warnings(&Facts {
         sheet: &sheet,
         one_sided,
         bare_faces: findings::count_bare_faces(&state, shape),
         thickness_mm: &thickness_mm,
         median_mm,
-        fallbacks,
+        unreached: columns.unreached(),
+        unsettled: (change >= CONVERGED.change).then_some(change),
     });
-    let (depth, validity) = assemble(labels, &state, &sheet, &columns);
+    // The compact arrays are freed before the two images are made.
+    let points = columns.into_points();
+    let (depth, validity) = assemble(labels, &state, &sheet.into_voxels(), &points);
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
@@ -187,82 +191,39 @@ fn split_off_one_sided(
     Ok(one_sided)
 }
 
-fn solve(
-    sheet: &Sheet,
-    state: &[u8],
-    observer: &dyn Observer,
-) -> Result<(Vec<f64>, Vec<f32>), Interrupted> {
+/// Solutions of the two Laplace equations at each grey voxel.
+struct Solved {
+    /// From 0 (pial) to 1 (white).
+    harmonic: Vec<f64>,
+    /// Harmonic measure of the faces of the image.
+    exposure: Vec<f32>,
+    /// Largest change of `harmonic` in the last sweep.
+    change: f64,
+}
+
+fn solve(sheet: &Sheet, state: &[u8], observer: &dyn Observer) -> Result<Solved, Interrupted> {
     let thickness_mm = sheet.mean_thickness_mm();
     let mut early = |_, _| progress(observer, 0.1, None);
     let guess = coarse::first_guess(sheet, state, thickness_mm, &mut early)?;
     let start = -libm::log(0.1);
     let whole = -libm::log(CONVERGED.change);
-    let harmonic = Laplacian::of_depth(sheet, thickness_mm).solve(
-        guess,
-        CONVERGED,
-        &mut |sweep, change| {
-            // Changes shrink by a constant factor per sweep.
-            let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
-            progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(sweep))
-        },
-    )?;
+    let mut last_change = 0.0;
+    let mut tick = |sweep, change| {
+        last_change = change;
+        // Changes shrink by a constant factor per sweep.
+        let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
+        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(sweep))
+    };
+    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(guess, CONVERGED, &mut tick)?;
     let mut late = |_, _| progress(observer, SOLVED, None);
-    let exposure = Laplacian::of_exposure(sheet, thickness_mm).solve(
-        vec![0.0; sheet.len()],
-        EXPOSURE,
-        &mut late,
-    )?;
-    Ok((
-        harmonic,
-        exposure.into_iter().map(|value| value as f32).collect(),
-    ))
-}
-
-/// What is known of the column through each grey voxel.
-struct Columns {
-    harmonic: Vec<f64>,
-    exposure: Vec<f32>,
-    pial: Vec<Flow>,
-    white: Vec<Flow>,
-}
-
-impl Columns {
-    fn integrate(sheet: &Sheet, harmonic: Vec<f64>, exposure: Vec<f32>) -> Self {
-        let (pial, white) = rayon::join(
-            || flow_from(Side::Pial, sheet, &harmonic),
-            || flow_from(Side::White, sheet, &harmonic),
-        );
-        Self {
-            harmonic,
-            exposure,
-            pial,
-            white,
-        }
-    }
-
-    /// Share of the volume on the pial side; `None` if one side is unknown.
-    fn ratio(&self, number: usize) -> Option<f32> {
-        let (pial, white) = (self.pial[number], self.white[number]);
-        let whole = pial.volume + white.volume;
-        (pial.arrived() && white.arrived() && whole > 0.0 && whole.is_finite())
-            .then(|| (pial.volume / whole).clamp(0.0, 1.0))
-    }
-
-    fn depth(&self, number: usize) -> f32 {
-        self.ratio(number).unwrap_or(self.harmonic[number] as f32)
-    }
-
-    fn validity(&self, number: usize) -> f32 {
-        if self.ratio(number).is_none() {
-            return 0.0;
-        }
-        let streamlines = self.pial[number].known.min(self.white[number].known);
-        (streamlines * (1.0 - self.exposure[number])).clamp(0.0, 1.0)
-    }
-
-    fn thickness_mm(&self, number: usize) -> f32 {
-        self.pial[number].length + self.white[number].length
-    }
+    let zero = Guess::constant(0.0, sheet, thickness_mm);
+    let exposure = Laplacian::of_exposure(sheet).solve(zero, EXPOSURE, &mut late)?;
+    let exposure = exposure.values.into_iter().map(|value| value as f32);
+    Ok(Solved {
+        harmonic: depth.values,
+        exposure: exposure.collect(),
+        change: last_change,
+    })
 }
 
 /// Median; for an even number of values the upper one of the middle. Reorders `values`.
@@ -278,8 +239,8 @@ fn median(values: &mut [f32]) -> f64 {
 fn assemble(
     labels: &Volume<Tissue>,
     state: &[u8],
-    sheet: &Sheet,
-    columns: &Columns,
+    voxels: &[u32],
+    points: &[Point],
 ) -> (Volume<f32>, Volume<f32>) {
     let mut depth = labels.map(|tissue| match tissue {
         Tissue::Csf => 0.0,
@@ -293,9 +254,9 @@ fn assemble(
             *value = 0.0;
         }
     }
-    for (number, &voxel) in sheet.voxel.iter().enumerate() {
-        depths[voxel as usize] = columns.depth(number);
-        validities[voxel as usize] = columns.validity(number);
+    for (&voxel, point) in voxels.iter().zip(points) {
+        depths[voxel as usize] = point.depth;
+        validities[voxel as usize] = point.validity;
     }
     (depth, validity)
 }

@@ -1,7 +1,9 @@
 //! A first guess of the harmonic function, from the same problem on a coarser grid.
 
+use rayon::prelude::*;
+
 use super::components::{CSF, GREY, WHITE};
-use super::laplace::{Laplacian, Stop, Tick};
+use super::laplace::{Guess, Laplacian, Stop, Tick};
 use super::sheet::{Sheet, position};
 use crate::observer::Interrupted;
 
@@ -14,7 +16,7 @@ const STOP: Stop = Stop {
     sweeps: 200,
 };
 
-/// A start value for each grey voxel of the sheet, 0..1.
+/// A start value for each grey voxel of the sheet, 0..1, and the slowest error met.
 ///
 /// `state` is the image that the sheet was built from, `thickness_mm` typical for the sheet.
 pub(super) fn first_guess(
@@ -22,14 +24,14 @@ pub(super) fn first_guess(
     state: &[u8],
     thickness_mm: f64,
     tick: &mut Tick<'_>,
-) -> Result<Vec<f64>, Interrupted> {
+) -> Result<Guess, Interrupted> {
     let step = steps(sheet);
     let finest = (0..3)
         .filter(|&axis| step[axis] > 1)
         .map(|axis| sheet.spacing[axis])
         .fold(f64::INFINITY, f64::min);
     if thickness_mm < THINNEST * finest {
-        return Ok(vec![0.5; sheet.len()]);
+        return Ok(Guess::constant(0.5, sheet, thickness_mm));
     }
     let shape = std::array::from_fn(|axis| sheet.shape[axis].div_ceil(step[axis]));
     let spacing = std::array::from_fn(|axis| sheet.spacing[axis] * step[axis] as f64);
@@ -38,12 +40,14 @@ pub(super) fn first_guess(
     let guess = first_guess(&coarse, &coarse_state, thickness_mm, tick)?;
     let solved = Laplacian::of_depth(&coarse, thickness_mm).solve(guess, STOP, tick)?;
     let mut dense: Vec<f32> = coarse_state.iter().map(|&value| plateau(value)).collect();
-    for (&voxel, value) in coarse.voxel.iter().zip(solved) {
+    for (&voxel, value) in coarse.voxel.iter().zip(solved.values) {
         dense[voxel as usize] = value as f32;
     }
-    Ok((0..sheet.len())
-        .map(|number| interpolate(&dense, shape, step, sheet.position(number)))
-        .collect())
+    let at = |number| interpolate(&dense, shape, step, sheet.position(number));
+    Ok(Guess {
+        values: (0..sheet.len()).into_par_iter().map(at).collect(),
+        wave_mm: solved.wave_mm,
+    })
 }
 
 /// Voxels to merge along each axis: two on the finer ones, so that coarse voxels become cubes.

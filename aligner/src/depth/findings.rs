@@ -1,8 +1,7 @@
 //! What a user should know about a segmentation and its depth map, in plain words.
 
 use super::components::{CSF, WHITE};
-use super::sheet::neighbour;
-use super::sheet::{End, Sheet};
+use super::sheet::{End, Link, Sheet, neighbour};
 
 /// Facts to judge.
 pub(super) struct Facts<'a> {
@@ -16,7 +15,9 @@ pub(super) struct Facts<'a> {
     /// Median of the thickness in mm; zero if none is known.
     pub(super) median_mm: f64,
     /// Grey voxels whose depth is the harmonic value, for want of a streamline.
-    pub(super) fallbacks: usize,
+    pub(super) unreached: usize,
+    /// Largest change in the last sweep of the solver, if it ran out of sweeps.
+    pub(super) unsettled: Option<f64>,
 }
 
 /// One sentence for each fact that harms the depth map.
@@ -29,8 +30,9 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<String> {
         implausible(facts),
         doubled(facts),
         near_faces(facts),
-        fallbacks(facts),
+        unreached(facts),
         bare(facts),
+        unsettled(facts),
     ]
     .into_iter()
     .flatten()
@@ -139,10 +141,15 @@ fn near_faces(facts: &Facts<'_>) -> Option<String> {
         })
         .count();
     let percent = 100.0 * near as f64 / sheet.len().max(1) as f64;
-    let cut = sheet
-        .links
-        .iter()
-        .any(|links| links.iter().any(|link| link.end() == End::Outside));
+    let ends_at_face = |direction: usize, link: &Link| {
+        sheet.shape[direction / 2] > 1 && link.end() == End::Outside
+    };
+    let cut = sheet.links.iter().any(|links| {
+        links
+            .iter()
+            .enumerate()
+            .any(|(direction, link)| ends_at_face(direction, link))
+    });
     (cut && percent >= 1.0).then(|| {
         format!(
             "{percent:.0} % of the grey voxels lie within one cortical thickness of a face of the \
@@ -151,8 +158,8 @@ fn near_faces(facts: &Facts<'_>) -> Option<String> {
     })
 }
 
-fn fallbacks(facts: &Facts<'_>) -> Option<String> {
-    let count = facts.fallbacks;
+fn unreached(facts: &Facts<'_>) -> Option<String> {
+    let count = facts.unreached;
     (count > 0).then(|| {
         format!(
             "{count} grey voxels are not reached from both surfaces: their depth is the Laplace \
@@ -166,4 +173,12 @@ fn bare(facts: &Facts<'_>) -> Option<String> {
     (count > 0).then(|| {
         format!("CSF touches white matter at {count} voxel faces: depth steps from 0 to 1 there")
     })
+}
+
+fn unsettled(facts: &Facts<'_>) -> Option<String> {
+    let change = facts.unsettled?;
+    Some(format!(
+        "the Laplace solver stopped before it converged: values still change by {change:.1e} per \
+         sweep"
+    ))
 }

@@ -20,6 +20,28 @@ pub(super) struct Stop {
     pub(super) sweeps: u32,
 }
 
+/// Where a solver starts.
+pub(super) struct Guess {
+    /// One value per grey voxel.
+    pub(super) values: Vec<f64>,
+    /// Half period in mm of the slowest error: about the largest thickness of the sheet. Only the
+    /// speed depends on it, and the solver corrects it if it is too small.
+    pub(super) wave_mm: f64,
+}
+
+impl Guess {
+    /// The same value everywhere on a sheet of this typical thickness.
+    pub(super) fn constant(value: f64, sheet: &Sheet, thickness_mm: f64) -> Self {
+        Self {
+            values: vec![value; sheet.len()],
+            wave_mm: thickness_mm,
+        }
+    }
+}
+
+/// Largest spectral radius of the Jacobi iteration that is believed.
+const SLOWEST: f64 = 0.9999;
+
 /// Voxels that one task updates; sums are taken over these blocks, for any number of threads.
 const BLOCK: usize = 8192;
 
@@ -32,7 +54,8 @@ pub(super) struct Laplacian<'a> {
     boundary: Boundary,
     /// 1 / spacing².
     weight: [f64; 3],
-    thickness_mm: f64,
+    /// 1 / sum of the weights of a voxel with six grey neighbours.
+    inside: f64,
 }
 
 /// What holds on the surfaces and on the faces of the image.
@@ -48,47 +71,48 @@ enum Boundary {
 impl<'a> Laplacian<'a> {
     /// The equation for the harmonic function from 0 (pial) to 1 (white).
     ///
-    /// `thickness_mm` is typical for the sheet; it sets the relaxation and the condition at faces
-    /// of the image.
+    /// `thickness_mm` is typical for the sheet; it sets the condition at faces of the image.
     ///
     /// At a face nothing is known beyond. Zero flux (share 1) bends the level sets until they meet
     /// the face at a right angle; dropping the axis (share 0, linear continuation) is unstable for
     /// a sheet that runs along the face. The share in between goes with spacing / thickness, so
     /// that the condition in mm does not depend on the resolution.
     pub(super) fn of_depth(sheet: &'a Sheet, thickness_mm: f64) -> Self {
-        let share = |spacing: f64| (2.4 * spacing / thickness_mm).clamp(0.05, 1.0);
-        Self::new(
-            sheet,
-            Boundary::Depth(sheet.spacing.map(share)),
-            thickness_mm,
-        )
+        let share = |spacing: f64| (2.0 * spacing / thickness_mm).clamp(0.05, 1.0);
+        Self::new(sheet, Boundary::Depth(sheet.spacing.map(share)))
     }
 
     /// The equation for the harmonic measure of the faces of the image: the share of random walks
     /// from a voxel that leave through a face before they meet a surface. It bounds how much of the
     /// harmonic function depends on what lies beyond, and falls off like exp(−π·distance/thickness)
     /// from a face.
-    pub(super) fn of_exposure(sheet: &'a Sheet, thickness_mm: f64) -> Self {
-        Self::new(sheet, Boundary::Exposure, thickness_mm)
+    pub(super) fn of_exposure(sheet: &'a Sheet) -> Self {
+        Self::new(sheet, Boundary::Exposure)
     }
 
-    fn new(sheet: &'a Sheet, boundary: Boundary, thickness_mm: f64) -> Self {
+    fn new(sheet: &'a Sheet, boundary: Boundary) -> Self {
+        let weight = sheet.spacing.map(|spacing| 1.0 / (spacing * spacing));
         Self {
             sheet,
             boundary,
-            weight: sheet.spacing.map(|spacing| 1.0 / (spacing * spacing)),
-            thickness_mm,
+            inside: 0.5 / weight.iter().sum::<f64>(),
+            weight,
         }
     }
 
-    /// Relaxes `values` (one per grey voxel) until nothing changes; they end within 0..1.
+    /// Relaxes a guess (one value per grey voxel) until nothing changes; the values end within
+    /// 0..1.
     pub(super) fn solve(
         &self,
-        mut values: Vec<f64>,
+        guess: Guess,
         stop: Stop,
         tick: &mut Tick<'_>,
-    ) -> Result<Vec<f64>, Interrupted> {
-        let mut omega = self.relaxation();
+    ) -> Result<Guess, Interrupted> {
+        let Guess {
+            mut values,
+            wave_mm,
+        } = guess;
+        let mut omega = self.relaxation(wave_mm);
         let mut before = f64::NAN;
         for sweep in 1..=stop.sweeps {
             let seen = self.sweep(&mut values, omega);
@@ -105,20 +129,30 @@ impl<'a> Laplacian<'a> {
         for value in &mut values {
             *value = value.clamp(0.0, 1.0);
         }
-        Ok(values)
+        let wave_mm = wave_mm.max(self.wave_mm(omega));
+        Ok(Guess { values, wave_mm })
     }
 
-    /// Relaxation factor that is best for a flat sheet of the typical thickness (Young 1954).
-    fn relaxation(&self) -> f64 {
-        let axes: f64 = (0..3)
+    /// Relaxation factor that is best if the slowest error is a wave with this half period (Young
+    /// 1954).
+    fn relaxation(&self, wave_mm: f64) -> f64 {
+        let wave = std::f64::consts::PI / wave_mm;
+        let jacobi = (1.0 - 0.5 * wave * wave / self.axes()).clamp(0.0, SLOWEST);
+        2.0 / (1.0 + (1.0 - jacobi * jacobi).sqrt())
+    }
+
+    /// The inverse of [`Self::relaxation`].
+    fn wave_mm(&self, omega: f64) -> f64 {
+        let root = 2.0 / omega - 1.0;
+        let jacobi = (1.0 - root * root).max(0.0).sqrt().min(SLOWEST);
+        std::f64::consts::PI / (2.0 * (1.0 - jacobi) * self.axes()).sqrt()
+    }
+
+    fn axes(&self) -> f64 {
+        (0..3)
             .filter(|&axis| self.sheet.shape[axis] > 1)
             .map(|axis| self.weight[axis])
-            .sum();
-        // Slowest wave of the sheet: half a period across the thickness. Boundaries half a voxel
-        // outside of the centres and uneven thickness make it longer.
-        let wave = std::f64::consts::PI / (1.1 * self.thickness_mm);
-        let jacobi = (1.0 - 0.5 * wave * wave / axes).clamp(0.0, 0.9999);
-        2.0 / (1.0 + (1.0 - jacobi * jacobi).sqrt())
+            .sum()
     }
 
     fn sweep(&self, values: &mut [f64], omega: f64) -> Seen {
@@ -163,9 +197,8 @@ impl<'a> Laplacian<'a> {
             for axis in 0..3 {
                 let [low, high] = [links[2 * axis], links[2 * axis + 1]];
                 sum += self.weight[axis] * (read(low.number()) + read(high.number()));
-                weights += 2.0 * self.weight[axis];
             }
-            return Some(sum / weights);
+            return Some(sum * self.inside);
         }
         for axis in 0..3 {
             let pair = [links[2 * axis], links[2 * axis + 1]];
@@ -270,8 +303,8 @@ fn better_relaxation(omega: f64, rate: f64) -> f64 {
         return omega;
     }
     let ratio = rate + omega - 1.0;
-    let radius_squared = (ratio * ratio / (rate * omega * omega)).min(0.99999);
-    (2.0 / (1.0 + (1.0 - radius_squared).sqrt())).clamp(omega, 1.98)
+    let radius_squared = (ratio * ratio / (rate * omega * omega)).min(SLOWEST * SLOWEST);
+    (2.0 / (1.0 + (1.0 - radius_squared).sqrt())).max(omega)
 }
 
 #[cfg(test)]
@@ -296,11 +329,12 @@ mod tests {
         };
         let mut last = 0;
         let values = Laplacian::of_depth(&sheet, 5.0)
-            .solve(vec![0.5; sheet.len()], stop, &mut |sweep, _| {
+            .solve(Guess::constant(0.5, &sheet, 5.0), stop, &mut |sweep, _| {
                 last = sweep;
                 Ok(())
             })
-            .unwrap();
+            .unwrap()
+            .values;
         assert!(last < 150, "{last} sweeps");
         for (number, value) in values.iter().enumerate() {
             let expected = (sheet.position(number)[0] as f64 - 2.5) / 10.0;

@@ -142,6 +142,11 @@ impl Sheet {
         2.0 * self.len() as f64 / curved.max(flat)
     }
 
+    /// Only the flat image index of each grey voxel.
+    pub(super) fn into_voxels(self) -> Vec<u32> {
+        self.voxel
+    }
+
     /// Voxel index of a grey voxel.
     pub(super) fn position(&self, number: usize) -> [usize; 3] {
         position(self.shape, self.voxel[number] as usize)

@@ -77,7 +77,8 @@ pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[f64]) -> Vec<Flow
             let before = waiting.len();
             if flows[next].pending() {
                 let upstream = transport.upstream(next);
-                waiting.extend(upstream.into_iter().filter(|&at| flows[at].pending()));
+                let missing = upstream.into_iter().flatten();
+                waiting.extend(missing.filter(|&at| flows[at].pending()));
             }
             if waiting.len() == before {
                 if flows[next].pending() {
@@ -159,22 +160,25 @@ impl Transport<'_> {
         (0..3).filter_map(move |axis| self.inflow(number, axis, slopes[axis]))
     }
 
-    /// The voxels that [`Self::flow`] reads.
-    fn upstream(&self, number: usize) -> Vec<usize> {
+    /// The voxels that [`Self::flow`] reads: at most two along each axis.
+    fn upstream(&self, number: usize) -> [Option<usize>; 6] {
         let slopes = gradient(self.sheet, self.harmonic, number);
-        let mut found = Vec::new();
-        for inflow in self.inflows(number, slopes) {
+        let mut found = [None; 6];
+        for (axis, slope) in slopes.into_iter().enumerate() {
+            let Some(inflow) = self.inflow(number, axis, slope) else {
+                continue;
+            };
             let End::Grey(first) = inflow.end else {
                 continue;
             };
             if !self.below(first, number) {
                 continue;
             }
-            found.push(first);
+            found[2 * axis] = Some(first);
             if let End::Grey(second) = self.sheet.links[first][inflow.direction].end()
                 && self.below(second, first)
             {
-                found.push(second);
+                found[2 * axis + 1] = Some(second);
             }
         }
         found
