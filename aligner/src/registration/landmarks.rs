@@ -50,3 +50,53 @@ pub(super) fn add_landmarks(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        affine::Affine,
+        grid::Grid,
+        registration::{LandmarkPair, RegistrationInput},
+        volume::Volume,
+    };
+
+    #[test]
+    fn the_pulls_on_the_cells_add_up_to_the_landmarks_pull() {
+        let grid = Grid {
+            shape: [24, 24, 24],
+            voxel_to_world: Affine::scaling([-0.5, 0.5, 0.5]),
+        };
+        let depth = Volume::from_fn(grid, |(x, _, _)| x as f32 / 23.0);
+        let pairs = [LandmarkPair {
+            fixed_mm: [-5.0, 6.0, 4.0],
+            moving_mm: [-5.5, 6.0, 5.0],
+            weight: 2.0,
+        }];
+        let input = RegistrationInput {
+            fixed: &depth,
+            validity: None,
+            moving: &depth,
+            fixed_to_moving: Affine::IDENTITY,
+            landmarks: &pairs,
+        };
+        let parameters = alignment_api::RegistrationParameters::default().effective();
+        let problem = Problem::prepare(&input, &parameters).unwrap();
+        let shape = [8, 8, 8];
+        let mut equations = NormalEquations::zero(shape);
+        add_landmarks(
+            &mut equations,
+            &problem,
+            &LatticeField::zero(shape),
+            3.0,
+            27.0,
+        );
+        let force = equations.right_side();
+        // Strength 27 over cells of 27 voxels, weight 2; one voxel along x (flipped), two along z.
+        for (axis, expected) in [2.0, 0.0, 4.0].into_iter().enumerate() {
+            let planes = force.values.chunks_exact(64).skip(axis).step_by(3);
+            let sum: f32 = planes.flatten().sum();
+            assert!((sum - expected).abs() < 1e-4, "axis {axis}: {sum}");
+        }
+    }
+}

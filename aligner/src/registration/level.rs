@@ -177,3 +177,124 @@ impl<'a> LevelSolver<'a> {
 pub(super) fn lattice_shape(grid: [usize; 3], block: usize) -> [usize; 3] {
     grid.map(|n| n.div_ceil(block))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registration::sum::dot;
+    use crate::{affine::Affine, grid::Grid, registration::RegistrationInput, volume::Volume};
+
+    const SHAPE: [usize; 3] = [48, 45, 51];
+
+    /// Two wavy depths that differ by a fraction of a voxel and a little in contrast.
+    fn volumes() -> (Volume<f32>, Volume<f32>) {
+        let wave = |p: [f64; 3], shift: f64, contrast: f64| {
+            let across = p[2] + 0.5 * p[0] - 0.4 * p[1]
+                + shift
+                + 1.5 * (0.3 * p[0]).sin() * (0.25 * p[1]).cos();
+            (0.5 + contrast * (0.35 * across).sin()) as f32
+        };
+        let volume = |shape, start: f64, shift, contrast| {
+            let grid = Grid {
+                shape,
+                voxel_to_world: Affine::translation([start; 3]),
+            };
+            let value = |(x, y, z): (usize, usize, usize)| {
+                let p = grid.voxel_to_world.apply([x as f64, y as f64, z as f64]);
+                wave(p, shift, contrast)
+            };
+            Volume::from_fn(grid, value)
+        };
+        (
+            volume(SHAPE, 0.0, 0.4, 0.45),
+            volume(SHAPE.map(|n| n + 8), -4.0, 0.0, 0.4),
+        )
+    }
+
+    /// A smooth velocity on the level's lattice that is small at the border.
+    fn direction(lattice: [usize; 3], axis: usize) -> LatticeField {
+        let mut field = LatticeField::zero(lattice);
+        let plane = field.plane();
+        for i in 0..plane * lattice[2] {
+            let cell = [i % lattice[0], i / lattice[0] % lattice[1], i / plane];
+            let bump: f64 = (0..3)
+                .map(|a| (std::f64::consts::PI * (cell[a] as f64 + 0.5) / lattice[a] as f64).sin())
+                .product();
+            field.values[(3 * cell[2] + axis) * plane + i % plane] = bump.powi(2) as f32;
+        }
+        field
+    }
+
+    /// ½·Σ trust·ρ(r) over the voxels, ρ = s²r²/(s² + r²) of Geman and McClure.
+    fn energy(warped: &Warped, trust: &[f64], square: f64) -> f64 {
+        let residuals = warped.residual.iter().map(|r| (*r as f64).powi(2));
+        let terms = residuals.map(|r| square * r / (square + r));
+        0.5 * terms
+            .zip(trust)
+            .map(|(term, trust)| term * trust)
+            .sum::<f64>()
+    }
+
+    /// g²/(g² + g₀²) inside, 0 on the border voxels.
+    fn slope_trust(warped: &Warped, mean_square: f64) -> Vec<f64> {
+        let [nx, ny, nz] = warped.shape;
+        let strides = [1, nx, nx * ny];
+        (0..nx * ny * nz)
+            .map(|i| {
+                let at = [i % nx, i / nx % ny, i / (nx * ny)];
+                if (0..3).any(|a| at[a] == 0 || at[a] + 1 == warped.shape[a]) {
+                    return 0.0;
+                }
+                let slope = |a: usize| {
+                    0.25 * (warped.sum[i + strides[a]] - warped.sum[i - strides[a]]) as f64
+                };
+                let g: f64 = (0..3).map(|a| slope(a).powi(2)).sum();
+                g / (g + mean_square)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_right_side_is_the_descent_of_the_energy() {
+        let (fixed, moving) = volumes();
+        let input = RegistrationInput {
+            fixed: &fixed,
+            validity: None,
+            moving: &moving,
+            fixed_to_moving: Affine::IDENTITY,
+            landmarks: &[],
+        };
+        let parameters = alignment_api::RegistrationParameters::default().effective();
+        let problem = Problem::prepare(&input, &parameters).unwrap();
+        let setting = Setting {
+            problem: &problem,
+            parameters: &parameters,
+            floor: parameters.smoothness_floor,
+        };
+        let mut solver = LevelSolver::new(&setting, &parameters.levels[2]);
+        let lattice = lattice_shape(SHAPE, 3);
+        let residual = solver.linearise(&LatticeField::zero(lattice));
+        let force = solver.equations.right_side();
+        let slope = solver.level.cortex.mean_square_slope;
+        let trust = slope_trust(&solver.warped, slope);
+        let square = (parameters.levels[2].robust_scale * residual).powi(2);
+        for axis in 0..3 {
+            let towards = direction(lattice, axis);
+            let mut energy_at = |step: f32| {
+                let mut velocity = towards.clone();
+                velocity.scale(step);
+                solver.linearise(&velocity);
+                energy(&solver.warped, &trust, square)
+            };
+            let step = 0.02;
+            let numeric = (energy_at(step) - energy_at(-step)) / (2.0 * step as f64);
+            // Cells hold means over 27 voxels each.
+            let predicted = -27.0 * dot(&force.values, &towards.values);
+            // What remains: one vector for all voxels of a cell, and linear interpolation.
+            assert!(
+                (numeric - predicted).abs() < 0.002 * predicted.abs(),
+                "axis {axis}: {numeric} by differences, {predicted} predicted"
+            );
+        }
+    }
+}

@@ -152,3 +152,58 @@ fn zip3(target: &mut [f32], a: &[f32], b: &[f32], operation: impl Fn(&mut f32, f
             }
         });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_solution_satisfies_the_equations() {
+        let shape = [9, 8, 7];
+        let mut equations = NormalEquations::zero(shape);
+        for i in 0..9 * 8 * 7 {
+            let cell = [i % 9, i / 9 % 8, i / 72];
+            let weight = 0.2 + ((i * 31) % 17) as f32 / 17.0;
+            equations.add_point(cell, weight, [(i % 5) as f32 - 2.0, 0.3, (i % 3) as f32]);
+        }
+        let (weight, steps) = (0.05, 100);
+        let solver = Solver::new(shape, [1.0, 1.2, 0.9], 2.0, steps);
+        let mut before = LatticeField::zero(shape);
+        for (i, value) in before.values.iter_mut().enumerate() {
+            *value = ((i * 7) % 11) as f32 / 110.0;
+        }
+        let velocity = solver.both(before);
+        let change = solver.solve(&equations, weight, &velocity);
+
+        // (A + λR)·d − (b − λR·v), term by term in space.
+        let mut left = change.field.clone();
+        let slab = 3 * left.plane();
+        for (z, slab) in left.values.chunks_exact_mut(slab).enumerate() {
+            equations.multiply(z, slab);
+        }
+        let mut total = solver.cosines.forward(&left);
+        for (i, total) in total.iter_mut().enumerate() {
+            let all = change.spectrum[i] + velocity.spectrum[i];
+            *total += weight as f32 * solver.stiffness[i] * all;
+        }
+        let right = solver.cosines.forward(&equations.right_side());
+        let size = |values: &[f32]| dot(values, values).sqrt();
+        let error: Vec<f32> = total.iter().zip(&right).map(|(a, b)| a - b).collect();
+        // Conjugate gradients end when the preconditioned square has fallen to a thousandth.
+        assert!(
+            size(&error) < 0.1 * size(&right),
+            "{} of {}",
+            size(&error),
+            size(&right)
+        );
+    }
+
+    #[test]
+    fn no_force_gives_no_change() {
+        let shape = [4, 4, 4];
+        let solver = Solver::new(shape, [1.0; 3], 2.0, 12);
+        let velocity = solver.both(LatticeField::zero(shape));
+        let change = solver.solve(&NormalEquations::zero(shape), 0.1, &velocity);
+        assert!(change.field.values.iter().all(|value| *value == 0.0));
+    }
+}

@@ -50,6 +50,9 @@ pub fn corner_jacobian(field: &DisplacementField) -> CornerJacobian {
     })
 }
 
+/// Displacements of one plane of voxels in voxels, by component.
+type Plane = [Vec<f32>; 3];
+
 /// The cells between planes z and z + 1.
 fn slab(field: &DisplacementField, world_to_voxel: &Affine, z: usize) -> CornerJacobian {
     let [nx, ny, _] = field.grid.shape;
@@ -62,57 +65,74 @@ fn slab(field: &DisplacementField, world_to_voxel: &Affine, z: usize) -> CornerJ
         max: f64::NEG_INFINITY,
         folded_cells: 0,
     };
+    let mut low = vec![0.0; nx - 1];
+    let mut high = vec![0.0; nx - 1];
     for y in 0..ny - 1 {
-        for x in 0..nx - 1 {
-            let i = x + nx * y;
-            let cell = planes
-                .each_ref()
-                .map(|plane| [plane[i], plane[i + 1], plane[i + nx], plane[i + nx + 1]]);
-            let (low, high) = extremes(&cell);
-            result.min = result.min.min(low as f64);
-            result.max = result.max.max(high as f64);
-            result.folded_cells += u64::from(low <= 0.0);
+        low.fill(f32::INFINITY);
+        high.fill(f32::NEG_INFINITY);
+        for corner in 0..8 {
+            let corner = [corner & 1, corner >> 1 & 1, corner >> 2];
+            corner_extremes(&planes, nx, y, corner, [&mut low, &mut high]);
+        }
+        for (low, high) in low.iter().zip(&high) {
+            result.min = result.min.min(*low as f64);
+            result.max = result.max.max(*high as f64);
+            result.folded_cells += u64::from(*low <= 0.0);
         }
     }
     result
 }
 
-fn plane_in_voxels(field: &DisplacementField, to_voxel: &Affine, z: usize) -> Vec<[f32; 3]> {
+fn plane_in_voxels(field: &DisplacementField, to_voxel: &Affine, z: usize) -> Plane {
     let plane = field.grid.shape[0] * field.grid.shape[1];
     let m = to_voxel.linear().map(|row| row.map(|value| value as f32));
-    let [u, v, w] = field
+    let parts = field
         .components
         .each_ref()
         .map(|component| &component[z * plane..(z + 1) * plane]);
-    u.iter()
-        .zip(v)
-        .zip(w)
-        .map(|((u, v), w)| m.map(|row| row[0] * u + row[1] * v + row[2] * w))
-        .collect()
+    m.map(|row| {
+        let [u, v, w] = parts;
+        let vectors = u.iter().zip(v).zip(w);
+        vectors
+            .map(|((u, v), w)| row[0] * u + row[1] * v + row[2] * w)
+            .collect()
+    })
 }
 
-/// Smallest and largest determinant over the corners of a cell, given as `[z][y·2 + x]`.
-fn extremes(cell: &[[[f32; 3]; 4]; 2]) -> (f32, f32) {
-    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-    let minus = |a: [f32; 3], b: [f32; 3]| [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
-    for k in 0..2 {
-        for j in 0..2 {
-            for i in 0..2 {
-                let mut a = minus(cell[k][2 * j + 1], cell[k][2 * j]);
-                let mut b = minus(cell[k][2 + i], cell[k][i]);
-                let mut c = minus(cell[1][2 * j + i], cell[0][2 * j + i]);
-                a[0] += 1.0;
-                b[1] += 1.0;
-                c[2] += 1.0;
-                let determinant = a[0] * (b[1] * c[2] - b[2] * c[1])
-                    - a[1] * (b[0] * c[2] - b[2] * c[0])
-                    + a[2] * (b[0] * c[1] - b[1] * c[0]);
-                low = low.min(determinant);
-                high = high.max(determinant);
-            }
-        }
+/// Lowers `low` and raises `high` to the determinants at one corner of each cell of a row.
+fn corner_extremes(
+    planes: &[Plane; 2],
+    nx: usize,
+    y: usize,
+    [i, j, k]: [usize; 3],
+    [low, high]: [&mut [f32]; 2],
+) {
+    let n = nx - 1;
+    // The four corners of a cell that end the three edges at this corner: along x, the edge lies in
+    // row j of plane k; along y, in column i of plane k; along z, in column i and row j.
+    let line = |k: usize, j: usize, i: usize, component: usize| {
+        let start = (y + j) * nx + i;
+        &planes[k][component][start..start + n]
+    };
+    let ends: [[[&[f32]; 2]; 3]; 3] = std::array::from_fn(|component| {
+        [
+            [line(k, j, 0, component), line(k, j, 1, component)],
+            [line(k, 0, i, component), line(k, 1, i, component)],
+            [line(0, j, i, component), line(1, j, i, component)],
+        ]
+    });
+    let (low, high) = (&mut low[..n], &mut high[..n]);
+    for x in 0..n {
+        let edge = |component: usize, axis: usize| {
+            let [from, to] = ends[component][axis];
+            to[x] - from[x] + if component == axis { 1.0 } else { 0.0 }
+        };
+        let [a, b, c] = [0, 1, 2].map(|axis| [0, 1, 2].map(|component| edge(component, axis)));
+        let determinant = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0])
+            + a[2] * (b[0] * c[1] - b[1] * c[0]);
+        low[x] = low[x].min(determinant);
+        high[x] = high[x].max(determinant);
     }
-    (low, high)
 }
 
 #[cfg(test)]
