@@ -7,9 +7,7 @@ pub mod schema;
 
 use std::ops::Deref;
 
-use alignment_api::{
-    AlignmentSpec, Metadata, RequestDocument, ResultSummary, Stage, VolumeFolder,
-};
+use alignment_api::{AlignmentSpec, Metadata, RequestDocument, ResultSummary, Stage, VolumeFolder};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, ResourceExt};
 use schemars::JsonSchema;
@@ -42,11 +40,7 @@ pub const LONGEST_NAME: usize = 52;
         type_ = "integer",
         json_path = ".status.progress.percent"
     ),
-    printcolumn(
-        name = "Stage",
-        type_ = "string",
-        json_path = ".status.progress.stage"
-    ),
+    printcolumn(name = "Stage", type_ = "string", json_path = ".status.progress.stage"),
     printcolumn(name = "Template", type_ = "string", json_path = ".spec.template"),
     printcolumn(
         name = "Age",

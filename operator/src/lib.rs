@@ -16,4 +16,28 @@
 //! The aligner itself knows nothing of Kubernetes; the contract with it is the crate
 //! `alignment-api`.
 
+pub mod apply;
+pub mod build;
+pub mod cli;
+pub mod conditions;
+pub mod context;
+pub mod controller;
 pub mod crd;
+pub mod decide;
+pub mod ending;
+pub mod error;
+pub mod events;
+pub mod explain;
+pub mod health;
+pub mod leader;
+pub mod logs;
+pub mod memory;
+pub mod metrics;
+pub mod observe;
+pub mod quantity;
+pub mod reconcile;
+pub mod report;
+pub mod run;
+pub mod settings;
+pub mod status;
+pub mod validate;

@@ -1,2 +1,4 @@
 //! t
-fn main() { print!("{}", operator::crd::schema::yaml().unwrap()); }
+fn main() {
+    print!("{}", operator::crd::schema::yaml().unwrap());
+}

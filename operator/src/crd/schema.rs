@@ -134,7 +134,8 @@ fn immutable(field: &str, optional: bool) -> Value {
 }
 
 fn matrix_rules() -> Vec<Value> {
-    let last_row = "self[3][0] == 0.0 && self[3][1] == 0.0 && self[3][2] == 0.0 && self[3][3] == 1.0";
+    let last_row =
+        "self[3][0] == 0.0 && self[3][1] == 0.0 && self[3][2] == 0.0 && self[3][3] == 1.0";
     // Tested for zero only: which determinants are believable is the contract's business.
     let determinant = "self[0][0] * (self[1][1] * self[2][2] - self[1][2] * self[2][1]) \
                        - self[0][1] * (self[1][0] * self[2][2] - self[1][2] * self[2][0]) \
