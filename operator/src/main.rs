@@ -1,2 +1,4 @@
-//! Runs `AlignmentRequest` resources as Kubernetes Jobs.
-fn main() {}
+//! t
+fn main() {
+    print!("{}", operator::crd::schema::yaml().unwrap());
+}

@@ -1,0 +1,221 @@
+//! The pod: one container without any privilege, its volumes, its arguments.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
+    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
+    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
+    SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::metadata;
+use crate::crd::AlignmentRequest;
+use crate::quantity::Memory;
+use crate::settings::Settings;
+use crate::validate::ValidatedRequest;
+
+/// Name of the container.
+pub const CONTAINER: &str = "aligner";
+const REQUEST_FOLDER: &str = "/request";
+const REQUEST_FILE: &str = "request.json";
+const STATIC_DATA: &str = "/static-data";
+const SCRATCH: &str = "/tmp";
+/// Results are written next to their final names, so scratch space stays nearly empty.
+const SCRATCH_LIMIT: &str = "1Gi";
+const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+/// Time for the aligner to end by itself after SIGTERM.
+const GRACE_PERIOD_SECONDS: i64 = 30;
+
+/// The pod template of a request.
+pub fn template(
+    request: &AlignmentRequest,
+    valid: &ValidatedRequest,
+    memory: Memory,
+    settings: &Settings,
+) -> PodTemplateSpec {
+    let annotations = [(metadata::REQUEST.to_owned(), valid.document.clone())];
+    let (volumes, mounts) = volumes(valid, settings);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(metadata::labels(request)),
+            annotations: Some(BTreeMap::from(annotations)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            automount_service_account_token: Some(false),
+            containers: vec![container(valid, memory, mounts, settings)],
+            enable_service_links: Some(false),
+            image_pull_secrets: pull_secrets(settings),
+            restart_policy: Some("Never".to_owned()),
+            security_context: Some(pod_security()),
+            service_account_name: settings.aligner_service_account.clone(),
+            termination_grace_period_seconds: Some(GRACE_PERIOD_SECONDS),
+            volumes: Some(volumes),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+fn container(
+    valid: &ValidatedRequest,
+    memory: Memory,
+    mounts: Vec<VolumeMount>,
+    settings: &Settings,
+) -> Container {
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(settings.aligner_image.clone()),
+        image_pull_policy: settings.aligner_image_pull_policy.clone(),
+        args: Some(arguments(valid)),
+        resources: Some(resources(valid, memory)),
+        security_context: Some(container_security()),
+        termination_message_path: Some(TERMINATION_MESSAGE.to_owned()),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(mounts),
+        ..Container::default()
+    }
+}
+
+fn arguments(valid: &ValidatedRequest) -> Vec<String> {
+    let mut arguments = vec!["run".to_owned(), format!("{REQUEST_FOLDER}/{REQUEST_FILE}")];
+    for (index, claim) in valid.claims.iter().enumerate() {
+        arguments.push("--claim".to_owned());
+        arguments.push(format!("{}={}", claim.name, claim_folder(index)));
+    }
+    let template = &valid.template;
+    let options = [
+        (
+            "--template",
+            format!("{}={STATIC_DATA}/{}", template.name, template.path),
+        ),
+        ("--progress", "json".to_owned()),
+        ("--termination-message", TERMINATION_MESSAGE.to_owned()),
+        ("--threads", valid.cpu.threads().to_string()),
+    ];
+    for (option, value) in options {
+        arguments.extend([option.to_owned(), value]);
+    }
+    arguments
+}
+
+fn claim_folder(index: usize) -> String {
+    format!("/claims/{index}")
+}
+
+/// Requests equal limits: memory that is not there cannot be lent, and a predicted time holds.
+fn resources(valid: &ValidatedRequest, memory: Memory) -> ResourceRequirements {
+    let amounts = BTreeMap::from([
+        ("cpu".to_owned(), Quantity(valid.cpu.to_string())),
+        ("memory".to_owned(), Quantity(memory.to_string())),
+    ]);
+    ResourceRequirements {
+        limits: Some(amounts.clone()),
+        requests: Some(amounts),
+        ..ResourceRequirements::default()
+    }
+}
+
+/// No user and no group are named: OpenShift assigns them, elsewhere the image does.
+fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            ..SeccompProfile::default()
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+fn pull_secrets(settings: &Settings) -> Option<Vec<LocalObjectReference>> {
+    let names = settings.image_pull_secrets.iter();
+    let secrets: Vec<_> = names
+        .map(|name| LocalObjectReference { name: name.clone() })
+        .collect();
+    (!secrets.is_empty()).then_some(secrets)
+}
+
+fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let mut volumes = vec![
+        request_volume(),
+        claim_volume("static-data", &settings.static_data_claim, false),
+        scratch_volume(),
+    ];
+    let mut mounts = vec![
+        mount("request", REQUEST_FOLDER, false),
+        mount("static-data", STATIC_DATA, false),
+        mount("scratch", SCRATCH, true),
+    ];
+    for (index, claim) in valid.claims.iter().enumerate() {
+        let name = format!("claim-{index}");
+        volumes.push(claim_volume(&name, &claim.name, claim.writable));
+        mounts.push(mount(&name, &claim_folder(index), claim.writable));
+    }
+    (volumes, mounts)
+}
+
+fn mount(name: &str, path: &str, writable: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: (!writable).then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn claim_volume(name: &str, claim: &str, writable: bool) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            read_only: (!writable).then_some(true),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn scratch_volume() -> Volume {
+    Volume {
+        name: "scratch".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            size_limit: Some(Quantity(SCRATCH_LIMIT.to_owned())),
+            ..EmptyDirVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// The request as a file, out of the pod's own annotation: no object beside the Job to lose.
+fn request_volume() -> Volume {
+    let file = DownwardAPIVolumeFile {
+        path: REQUEST_FILE.to_owned(),
+        field_ref: Some(ObjectFieldSelector {
+            field_path: format!("metadata.annotations['{}']", metadata::REQUEST),
+            ..ObjectFieldSelector::default()
+        }),
+        ..DownwardAPIVolumeFile::default()
+    };
+    Volume {
+        name: "request".to_owned(),
+        downward_api: Some(DownwardAPIVolumeSource {
+            items: Some(vec![file]),
+            ..DownwardAPIVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}

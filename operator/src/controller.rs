@@ -1,0 +1,240 @@
+//! Watches requests, their Jobs and pods, and runs the reconciles that changes call for.
+//!
+//! One controller per watched namespace, or one for all. Caches keep only what is read.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use futures::{Stream, StreamExt, future, stream};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::controller::Config;
+
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::metadata::{MANAGED_BY_LABEL, MANAGER};
+use crate::context::{Context, Scope};
+use crate::crd::AlignmentRequest;
+use crate::logs::Followers;
+use crate::memory::Memory;
+use crate::observe::PodIndex;
+use crate::reconcile::{error_policy, reconcile};
+
+/// Reconciles at the same time, over all scopes.
+const CONCURRENCY: u16 = 32;
+/// A watch is renewed after so many seconds: one that died silently is noticed by then.
+const WATCH_SECONDS: u32 = 60;
+/// Reconciles that progress has asked for and that have not begun.
+const TRIGGERS: usize = 256;
+
+type WatchResult<T> = Result<T, watcher::Error>;
+
+/// Runs until the token is cancelled and the reconciles under way have ended. No namespaces: all.
+pub async fn run(context: Arc<Context>, namespaces: &[String], stop: CancellationToken) {
+    let scopes: Vec<_> = match namespaces {
+        [] => vec![None],
+        names => names.iter().map(|name| Some(name.as_str())).collect(),
+    };
+    let concurrency = (CONCURRENCY / scopes.len().min(CONCURRENCY.into()) as u16).max(1);
+    let controllers = scopes
+        .into_iter()
+        .map(|namespace| run_scope(context.clone(), namespace, concurrency, stop.clone()));
+    join_all(controllers).await;
+}
+
+async fn run_scope(
+    context: Arc<Context>,
+    namespace: Option<&str>,
+    concurrency: u16,
+    stop: CancellationToken,
+) {
+    let (request_store, request_writer) = reflector::store();
+    let (job_store, job_writer) = reflector::store();
+    let (trigger, triggers) = mpsc::channel(TRIGGERS);
+    let pods = Arc::new(PodIndex::default());
+    let followers = Followers::new(
+        context.client.clone(),
+        context.log_permits.clone(),
+        context.metrics.clone(),
+        trigger,
+    );
+    let requests = watch_requests(&context, followers.clone(), namespace)
+        .reflect(request_writer)
+        .applied_objects()
+        // Own writes of progress do not matter; a new phase may call for the next step.
+        .predicate_filter(
+            predicates::generation.combine(phase),
+            PredicateConfig::default(),
+        );
+    let jobs = watch_jobs(&context, namespace)
+        .reflect(job_writer)
+        .touched_objects();
+    let pod_triggers = watch_pods(&context.client, namespace, pods.clone());
+    let progress_triggers = stream::unfold(triggers, |mut triggers| async move {
+        let request = triggers.recv().await?;
+        Some((request, triggers))
+    });
+    context.metrics.watch(request_store.clone());
+    let scope = Arc::new(Scope {
+        context,
+        jobs: job_store,
+        pods,
+        followers,
+    });
+    Controller::for_stream(requests, request_store)
+        .owns_stream(jobs)
+        .reconcile_on(pod_triggers)
+        .reconcile_on(progress_triggers)
+        .with_config(Config::default().concurrency(concurrency))
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, error_policy, scope)
+        .for_each(|outcome| {
+            if let Err(error) = outcome {
+                note_error(&error);
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+fn note_error<R, Q>(error: &kube::runtime::controller::Error<R, Q>)
+where
+    R: std::error::Error + 'static,
+    Q: std::error::Error + 'static,
+{
+    use kube::runtime::controller::Error;
+    match error {
+        // The reconcile's own errors are told where the next try is decided.
+        Error::ReconcilerFailed(..) => {}
+        // A pod or a Job outlives its request for a moment.
+        Error::ObjectNotFound(object) => tracing::debug!(%object, "request is gone"),
+        error => tracing::warn!(%error, "watch interrupted"),
+    }
+}
+
+/// The phase changes seldom, other parts of the status often.
+fn phase(request: &AlignmentRequest) -> Option<u64> {
+    Some(request.phase().map_or(0, |phase| phase as u64 + 1))
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+fn own_config() -> watcher::Config {
+    config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"))
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Requests are read one by one: one that this version does not understand hides no other.
+fn watch_requests(
+    context: &Context,
+    followers: Followers,
+    namespace: Option<&str>,
+) -> impl Stream<Item = WatchResult<Event<AlignmentRequest>>> + Send + 'static {
+    let resource = ApiResource::erase::<AlignmentRequest>(&());
+    let api: Api<DynamicObject> = match namespace {
+        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
+        None => Api::all_with(context.client.clone(), &resource),
+    };
+    let memory = context.memory.clone();
+    watcher(api, config())
+        .default_backoff()
+        .filter_map(move |event| {
+            let event = event.map(parse_event).transpose();
+            if let Some(Ok(event)) = &event {
+                note_request(event, &memory, &followers);
+            }
+            future::ready(event)
+        })
+}
+
+fn parse_event(event: Event<DynamicObject>) -> Option<Event<AlignmentRequest>> {
+    Some(match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(parse(object)?),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(parse(object)?),
+        Event::Delete(object) => Event::Delete(parse(object)?),
+    })
+}
+
+fn parse(mut object: DynamicObject) -> Option<AlignmentRequest> {
+    object.managed_fields_mut().clear();
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let value = serde_json::to_value(object);
+    match value.and_then(serde_json::from_value) {
+        Ok(request) => Some(request),
+        Err(error) => {
+            tracing::error!(%error, namespace, name, "request not understood; left alone");
+            None
+        }
+    }
+}
+
+fn note_request(event: &Event<AlignmentRequest>, memory: &Memory, followers: &Followers) {
+    match event {
+        Event::Apply(request) | Event::InitApply(request) => memory.saw_request(request),
+        Event::Delete(request) => {
+            let uid = request.uid().unwrap_or_default();
+            memory.forget(&uid);
+            followers.forget(&uid);
+        }
+        Event::Init | Event::InitDone => {}
+    }
+}
+
+fn watch_jobs(
+    context: &Context,
+    namespace: Option<&str>,
+) -> impl Stream<Item = WatchResult<Event<Job>>> + Send + 'static {
+    let memory = context.memory.clone();
+    watcher(api::<Job>(&context.client, namespace), own_config())
+        .default_backoff()
+        .modify(|job: &mut Job| {
+            job.managed_fields_mut().clear();
+            if let Some(spec) = &mut job.spec {
+                spec.template = PodTemplateSpec::default();
+            }
+        })
+        .inspect(move |event| {
+            if let Ok(Event::Delete(job)) = event {
+                memory.saw_job_deleted(job);
+            }
+        })
+}
+
+fn watch_pods(
+    client: &Client,
+    namespace: Option<&str>,
+    index: Arc<PodIndex>,
+) -> impl Stream<Item = ObjectRef<AlignmentRequest>> + Send + 'static {
+    watcher(api::<Pod>(client, namespace), own_config())
+        .default_backoff()
+        .flat_map(move |event| {
+            let triggers = match event {
+                Ok(event) => index.take(event),
+                Err(error) => {
+                    tracing::warn!(%error, "watch of pods interrupted");
+                    Vec::new()
+                }
+            };
+            stream::iter(triggers)
+        })
+}

@@ -1,0 +1,282 @@
+//! The custom resource: its Rust types and the definition that an API server stores.
+//!
+//! The spec is the contract's [`AlignmentSpec`]; only the status is defined here. What Rust types
+//! cannot express (rules, bounds of strings) is added in [`schema`].
+
+pub mod schema;
+
+use std::ops::Deref;
+
+use alignment_api::{AlignmentSpec, Metadata, RequestDocument, ResultSummary, Stage, VolumeFolder};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use schema::definition;
+
+/// Longest name of a request: the names of its Jobs derive from it.
+pub const LONGEST_NAME: usize = 52;
+
+/// What to align, and where the result goes. Immutable once created, `suspend` and
+/// `ttlSecondsAfterFinished` excepted.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[kube(
+    group = "voluba.ebrains.eu",
+    version = "v1alpha1",
+    kind = "AlignmentRequest",
+    plural = "alignmentrequests",
+    singular = "alignmentrequest",
+    shortname = "align",
+    category = "voluba",
+    namespaced,
+    status = "AlignmentRequestStatus",
+    derive = "PartialEq",
+    doc = "One non-linear alignment of a patch to a template, run as a Job.",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Progress",
+        type_ = "integer",
+        json_path = ".status.progress.percent"
+    ),
+    printcolumn(name = "Stage", type_ = "string", json_path = ".status.progress.stage"),
+    printcolumn(name = "Template", type_ = "string", json_path = ".spec.template"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Job",
+        type_ = "string",
+        json_path = ".status.jobName",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Quality",
+        type_ = "number",
+        json_path = ".status.result.quality.depthResidualAfter",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Progressing\")].reason",
+        priority = 1
+    )
+)]
+pub struct AlignmentRequestSpec(pub AlignmentSpec);
+
+impl Deref for AlignmentRequestSpec {
+    type Target = AlignmentSpec;
+
+    fn deref(&self) -> &AlignmentSpec {
+        &self.0
+    }
+}
+
+impl AlignmentRequest {
+    /// The document that the aligner reads: the spec, the name and the namespace.
+    pub fn document(&self) -> RequestDocument {
+        RequestDocument {
+            api_version: alignment_api::API_VERSION.to_owned(),
+            kind: alignment_api::KIND.to_owned(),
+            metadata: Metadata {
+                name: Some(self.name_any()),
+                namespace: self.namespace(),
+            },
+            spec: self.spec.0.clone(),
+        }
+    }
+
+    /// Phase as last written; nothing before the first write.
+    pub fn phase(&self) -> Option<Phase> {
+        self.status.as_ref().and_then(|status| status.phase)
+    }
+
+    /// Whether the status holds the end of the request. Such a status never changes again.
+    pub fn is_finished(&self) -> bool {
+        self.phase().is_some_and(Phase::is_final)
+    }
+}
+
+/// Where the request stands, in one word; derived from the conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Accepted; no pod computes yet.
+    Pending,
+    /// The pod computes.
+    Running,
+    /// The result is written.
+    Succeeded,
+    /// There will be no result.
+    Failed,
+    /// Held back by `suspend` or by a queue.
+    Suspended,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Suspended,
+    ];
+
+    /// Whether the request has ended.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+/// What the operator has observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlignmentRequestStatus {
+    /// Generation of the spec that this status belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Pending, Running, Succeeded, Failed or Suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Accepted, Progressing, Complete, Failed, Suspended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+    /// The Job of the newest attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub job_name: Option<String>,
+    /// Jobs made for this request so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub attempts: Option<i32>,
+    /// When the first Job started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the request ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// How far the aligner is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressStatus>,
+    /// The result, after success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<AlignmentResult>,
+    /// Why there is no result, after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// How far the aligner is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressStatus {
+    /// Stage that runs.
+    pub stage: Stage,
+    /// Share of the whole run that is done, 0 to 100.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: i32,
+    /// Pyramid level of the registration, 0 = coarsest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 15))]
+    pub level: Option<i32>,
+    /// Iteration within the level, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub iteration: Option<i32>,
+    /// Root mean square difference of depth over the cortex; smaller is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<f64>,
+    /// Estimated seconds until the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub eta_seconds: Option<i64>,
+}
+
+/// The result: figures, files, and where they lie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlignmentResult {
+    /// What the aligner reported; absent if its report was lost.
+    #[serde(flatten)]
+    pub summary: Option<ResultSummary>,
+    /// Folder with the files.
+    pub location: ResultLocation,
+    /// The linear placement, as requested: patch → template, mm, row-major.
+    pub transformation_matrix: [[f64; 4]; 4],
+}
+
+/// A folder on a claim of the request's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultLocation {
+    /// Name of the persistent volume claim.
+    #[schemars(length(max = 253))]
+    pub claim_name: String,
+    /// Folder below the root of the claim.
+    #[schemars(length(max = 1024))]
+    pub path: String,
+}
+
+impl From<&VolumeFolder> for ResultLocation {
+    fn from(folder: &VolumeFolder) -> Self {
+        Self {
+            claim_name: folder.claim_name.clone(),
+            path: folder.path.clone(),
+        }
+    }
+}
+
+/// Why there is no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// CamelCase word for programs.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Sentence for people.
+    #[schemars(length(max = 4096))]
+    pub message: String,
+    /// Exit code of the aligner, if it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Whether the same request may succeed at another time.
+    pub retryable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_the_phases_are_those_on_the_wire() {
+        for phase in Phase::ALL {
+            assert_eq!(serde_json::json!(phase), phase.name());
+        }
+    }
+
+    #[test]
+    fn the_group_and_version_are_the_contracts() {
+        use kube::Resource;
+        assert_eq!(
+            AlignmentRequest::api_version(&()),
+            alignment_api::API_VERSION
+        );
+        assert_eq!(AlignmentRequest::kind(&()), alignment_api::KIND);
+    }
+}

@@ -1,0 +1,97 @@
+//! What can stop a reconcile, and when it is tried again.
+//!
+//! Outcomes are no errors: an invalid request, a failed Job and a refused Job end in the status.
+
+use std::time::Duration;
+
+/// Longest time that a call to the API server may take, watches and logs excepted.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A reconcile that did not reach its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server answered with an error, or not at all.
+    #[error("{call}: {source}")]
+    Api {
+        /// What was asked.
+        call: &'static str,
+        /// The answer.
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("{call}: no answer within {} s", CALL_DEADLINE.as_secs())]
+    Deadline {
+        /// What was asked.
+        call: &'static str,
+    },
+    /// The caches ended, which happens only while the program stops.
+    #[error("the watches have ended")]
+    Stopped,
+    /// A defect of the operator; only this request suffers.
+    #[error("defect of the operator: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// Whether the object that was written is no longer the one that was read.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Api { source, .. }
+            if matches!(&**source, kube::Error::Api(status)
+                if status.is_not_found() || status.is_conflict()))
+    }
+
+    /// Time until the next try after so many failures in a row.
+    pub fn retry_after(&self, failures: u32) -> Duration {
+        let (first, longest) = match self {
+            error if error.is_outdated() => (50, 2_000),
+            Self::Api { source, .. } if is_refusal(source) => (30_000, 600_000),
+            Self::Panicked(_) => (60_000, 600_000),
+            _ => (500, 60_000),
+        };
+        let factor = 1_u64 << failures.saturating_sub(1).min(12);
+        Duration::from_millis(longest.min(factor.saturating_mul(first)))
+    }
+}
+
+/// 403 and 422: the same request gets the same answer until somebody changes something.
+pub fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden() || status.is_invalid())
+}
+
+/// A call to the API server with a deadline.
+///
+/// # Errors
+/// What the API server answers, or that it did not.
+pub async fn call<T>(
+    name: &'static str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_DEADLINE, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(Error::Api {
+            call: name,
+            source: Box::new(source),
+        }),
+        Err(_) => Err(Error::Deadline { call: name }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_get_slower_and_stay_bounded() {
+        let error = Error::Deadline { call: "x" };
+        let waits: Vec<_> = (1..=40).map(|n| error.retry_after(n)).collect();
+        assert_eq!(waits[0], Duration::from_millis(500));
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(waits[39], Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_never_comes_is_given_up() {
+        let error = call::<()>("get", std::future::pending()).await.unwrap_err();
+        assert_eq!(error.to_string(), "get: no answer within 10 s");
+    }
+}

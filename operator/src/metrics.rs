@@ -1,0 +1,215 @@
+//! Metrics in Prometheus' format, and the client layer that counts every API request.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::client::{Body, ClientBuilder};
+use kube::runtime::reflector::Store;
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::crd::{AlignmentRequest, Phase};
+
+/// Labels of the counter of API requests.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ApiLabels {
+    /// HTTP method, or `WATCH`.
+    pub verb: String,
+    /// Resource, with its subresource.
+    pub resource: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: &'static str,
+}
+
+/// All metrics of the program. Clones share their values.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    api_requests: Family<ApiLabels, Counter>,
+    requests: Family<PhaseLabels, Gauge>,
+    stores: Arc<Mutex<Vec<Store<AlignmentRequest>>>>,
+    /// Reconciles that were started.
+    pub reconciles: Counter,
+    /// Reconciles that ended in an error.
+    pub reconcile_errors: Counter,
+    /// Time that reconciles took.
+    pub reconcile_duration: Histogram,
+    /// Logs that are followed.
+    pub log_followers: Gauge,
+    /// Whether this replica does the work.
+    pub leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("voluba_align");
+        let api_requests = Family::default();
+        let requests = Family::default();
+        let reconciles = Counter::default();
+        let reconcile_errors = Counter::default();
+        let reconcile_duration = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let log_followers = Gauge::default();
+        let leader = Gauge::default();
+        registry.register(
+            "api_requests",
+            "Requests to the Kubernetes API server",
+            Family::clone(&api_requests),
+        );
+        registry.register(
+            "alignment_requests",
+            "AlignmentRequests by phase",
+            Family::clone(&requests),
+        );
+        registry.register("reconciles", "Reconciles started", reconciles.clone());
+        registry.register(
+            "reconcile_errors",
+            "Reconciles that ended in an error",
+            reconcile_errors.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time that reconciles took",
+            Unit::Seconds,
+            reconcile_duration.clone(),
+        );
+        registry.register("log_followers", "Logs followed", log_followers.clone());
+        registry.register("leader", "1 if this replica does the work", leader.clone());
+        Self {
+            registry: Arc::new(registry),
+            api_requests,
+            requests,
+            stores: Arc::default(),
+            reconciles,
+            reconcile_errors,
+            reconcile_duration,
+            log_followers,
+            leader,
+        }
+    }
+}
+
+impl Metrics {
+    /// Has the requests of a cache counted.
+    pub fn watch(&self, store: Store<AlignmentRequest>) {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.push(store);
+    }
+
+    /// The text that Prometheus reads.
+    pub fn encode(&self) -> String {
+        self.count_requests();
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            tracing::error!(%error, "metrics not encoded");
+        }
+        text
+    }
+
+    fn count_requests(&self) {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = stores.iter().flat_map(Store::state).collect();
+        for phase in Phase::ALL {
+            let of_phase = |request: &&Arc<AlignmentRequest>| {
+                request.phase().unwrap_or(Phase::Pending) == phase
+            };
+            let count = all.iter().filter(of_phase).count();
+            let labels = PhaseLabels {
+                phase: phase.name(),
+            };
+            self.requests.get_or_create(&labels).set(count as i64);
+        }
+    }
+
+    /// Number of requests of this kind so far.
+    pub fn api_requests(&self, verb: &str, resource: &str) -> u64 {
+        let labels = ApiLabels {
+            verb: verb.to_owned(),
+            resource: resource.to_owned(),
+        };
+        self.api_requests.get_or_create(&labels).get()
+    }
+
+    fn count(&self, request: &http::Request<Body>) {
+        let watch = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.contains("watch=true"));
+        let verb = if watch {
+            "WATCH".to_owned()
+        } else {
+            request.method().to_string()
+        };
+        let resource = resource(request.uri().path());
+        self.api_requests
+            .get_or_create(&ApiLabels { verb, resource })
+            .inc();
+    }
+}
+
+/// Resource and subresource out of the path of an API request.
+fn resource(path: &str) -> String {
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let rest = match parts.as_slice() {
+        ["apis", _, _, "namespaces", _, rest @ ..] | ["api", _, "namespaces", _, rest @ ..] => rest,
+        ["apis", _, _, rest @ ..] | ["api", _, rest @ ..] => rest,
+        _ => &[],
+    };
+    match rest {
+        [resource] | [resource, _] => (*resource).to_owned(),
+        [resource, _, subresource] => format!("{resource}/{subresource}"),
+        _ => "other".to_owned(),
+    }
+}
+
+/// A client whose every request is counted. It never retries on its own: the reconcile loop does,
+/// with a back-off that is known.
+///
+/// # Errors
+/// If the configuration is of no use, for example an unreadable certificate.
+pub fn counted_client(mut config: kube::Config, metrics: &Metrics) -> kube::Result<kube::Client> {
+    config.default_retry = false;
+    let metrics = metrics.clone();
+    let layer = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
+        metrics.count(&request);
+        request
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_resource() {
+        for (path, expected) in [
+            ("/apis/batch/v1/namespaces/a/jobs/x", "jobs"),
+            ("/api/v1/namespaces/a/pods", "pods"),
+            ("/api/v1/pods", "pods"),
+            ("/api/v1/namespaces/a/pods/x/log", "pods/log"),
+            ("/version", "other"),
+        ] {
+            assert_eq!(resource(path), expected);
+        }
+    }
+
+    #[test]
+    fn the_text_names_every_metric() {
+        let metrics = Metrics::default();
+        metrics.reconciles.inc();
+        let text = metrics.encode();
+        for name in [
+            "voluba_align_reconciles_total 1",
+            "voluba_align_alignment_requests{phase=\"Running\"} 0",
+            "voluba_align_reconcile_duration_seconds_bucket",
+        ] {
+            assert!(text.contains(name), "{name}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! From what happened to the status of the request. Pure.
+//!
+//! A status that holds the end never changes again, and the phase never goes back: a Job has no
+//! active pod for a moment between two pods and before it is concluded, which is not worth telling.
+
+use std::sync::Arc;
+
+use alignment_api::{Destination, Stage};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::apply::Refusal;
+use crate::conditions::{ConditionType, Reason, Setter, shorten};
+use crate::crd::{
+    AlignmentRequest, AlignmentRequestStatus, AlignmentResult, Failure, Phase, ProgressStatus,
+    ResultLocation,
+};
+use crate::decide::Story;
+use crate::ending::Cause;
+use crate::observe::{JobEnd, JobView, PodPhase, PodView, Problem};
+use crate::report;
+use crate::validate;
+
+/// Everything that a status is derived from.
+pub struct Facts<'a> {
+    /// The request, with the newest status that is known.
+    pub request: &'a AlignmentRequest,
+    /// What happened.
+    pub story: &'a Story,
+    /// The newest Job, as it is after this reconcile's write.
+    pub job: Option<&'a JobView>,
+    /// Its pods.
+    pub pods: &'a [Arc<PodView>],
+    /// Why the API server did not take the Job.
+    pub refusal: Option<&'a Refusal>,
+    /// Newest progress that may be shown.
+    pub progress: Option<&'a ProgressStatus>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Where a request stands, before it is written down.
+struct Standing {
+    phase: Phase,
+    progressing: bool,
+    reason: Reason,
+    message: String,
+}
+
+impl Standing {
+    fn new(phase: Phase, progressing: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            phase,
+            progressing,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// The status that the facts call for.
+pub fn derive(facts: &Facts<'_>) -> AlignmentRequestStatus {
+    let mut status = facts.request.status.clone().unwrap_or_default();
+    status.observed_generation = facts.request.metadata.generation;
+    if matches!(facts.story, Story::Over) {
+        return status;
+    }
+    if let Some(job) = facts.job {
+        status.job_name = Some(job.name.clone());
+        status.attempts = Some(
+            job.attempt
+                .clamp(status.attempts.unwrap_or(0).min(100), 100),
+        );
+        status.start_time = status.start_time.or_else(|| job.start_time.clone());
+    }
+    match facts.story {
+        Story::Over => {}
+        Story::Invalid(violations) => {
+            let message = validate::describe(violations);
+            set(
+                &mut status,
+                facts,
+                ConditionType::Accepted,
+                false,
+                Reason::InvalidRequest,
+                &message,
+            );
+            end_in_failure(&mut status, facts, &invalid(message));
+        }
+        Story::Failed(cause) => {
+            accept(&mut status, facts);
+            end_in_failure(&mut status, facts, cause);
+        }
+        Story::Completed => {
+            accept(&mut status, facts);
+            end_in_success(&mut status, facts);
+        }
+        Story::Held | Story::Underway(_) | Story::AwaitingReport => {
+            accept(&mut status, facts);
+            show_progress(&mut status, facts);
+            let standing = standing(facts);
+            stand(&mut status, facts, &standing);
+        }
+    }
+    status
+}
+
+/// A status that an API server takes even if the full one breaks a bound: the end is what counts.
+pub fn essential(status: &AlignmentRequestStatus) -> AlignmentRequestStatus {
+    let mut status = status.clone();
+    status.progress = None;
+    status.result = None;
+    for condition in &mut status.conditions {
+        condition.message = shorten(&condition.message, 500);
+    }
+    if let Some(failure) = &mut status.failure {
+        failure.message = shorten(&failure.message, 500);
+    }
+    status
+}
+
+fn setter<'a>(status: &'a mut AlignmentRequestStatus, facts: &Facts<'_>) -> Setter<'a> {
+    Setter {
+        conditions: &mut status.conditions,
+        generation: facts.request.metadata.generation,
+        now: facts.now,
+    }
+}
+
+fn set(
+    status: &mut AlignmentRequestStatus,
+    facts: &Facts<'_>,
+    type_: ConditionType,
+    value: bool,
+    reason: Reason,
+    message: &str,
+) {
+    setter(status, facts).set(type_, value, reason, message);
+}
+
+fn accept(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
+    let message = "the request is valid";
+    set(
+        status,
+        facts,
+        ConditionType::Accepted,
+        true,
+        Reason::Valid,
+        message,
+    );
+}
+
+fn stand(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, standing: &Standing) {
+    let Standing {
+        phase,
+        progressing,
+        reason,
+        message,
+    } = standing;
+    set(
+        status,
+        facts,
+        ConditionType::Progressing,
+        *progressing,
+        *reason,
+        message,
+    );
+    let mut setter = setter(status, facts);
+    if *phase == Phase::Suspended {
+        setter.set(ConditionType::Suspended, true, *reason, message);
+    } else if setter.has(ConditionType::Suspended) {
+        setter.set(ConditionType::Suspended, false, Reason::Resumed, "");
+    }
+    let was_running = status.phase == Some(Phase::Running);
+    status.phase = Some(match phase {
+        Phase::Pending if was_running => Phase::Running,
+        phase => *phase,
+    });
+}
+
+fn standing(facts: &Facts<'_>) -> Standing {
+    if let Some(refusal) = facts.refusal {
+        return Standing::new(Phase::Pending, false, refusal.reason, &refusal.message);
+    }
+    let Some(job) = facts.job else {
+        return held();
+    };
+    if *facts.story == Story::AwaitingReport {
+        let message = "the Job has ended; waiting for the pod's report";
+        return Standing::new(Phase::Running, true, Reason::Finishing, message);
+    }
+    if let Story::Underway(Some(reason)) = facts.story {
+        return new_attempt(job, *reason);
+    }
+    if job.suspended {
+        return suspended(job);
+    }
+    underway(facts, job)
+}
+
+fn held() -> Standing {
+    let message = "spec.suspend is true";
+    Standing::new(Phase::Suspended, false, Reason::SuspendedByRequest, message)
+}
+
+fn suspended(job: &JobView) -> Standing {
+    if job.queued {
+        let message = "the Job waits in its queue";
+        return Standing::new(Phase::Suspended, false, Reason::Queued, message);
+    }
+    held()
+}
+
+fn new_attempt(job: &JobView, reason: Reason) -> Standing {
+    let why = match reason {
+        Reason::RightSized => "the last attempt had too little memory",
+        _ => "the last Job was deleted",
+    };
+    let memory = job.memory.map(|memory| format!(" with {memory}"));
+    let message = format!(
+        "{why}; attempt {}{} is on its way",
+        job.attempt,
+        memory.unwrap_or_default()
+    );
+    Standing::new(Phase::Pending, true, reason, message)
+}
+
+fn underway(facts: &Facts<'_>, job: &JobView) -> Standing {
+    let newest = facts
+        .pods
+        .iter()
+        .filter(|pod| !pod.deleting && pod.phase != PodPhase::Failed)
+        .max_by_key(|pod| pod.created);
+    let Some(pod) = newest else {
+        // The reason of an earlier reconcile stays until there is something to tell.
+        return carry_over(facts, job);
+    };
+    if pod.phase != PodPhase::Pending {
+        let message = format!("pod {} computes", pod.name);
+        return Standing::new(Phase::Running, true, Reason::Running, message);
+    }
+    match obstacle(pod) {
+        Some((reason, message)) => Standing::new(Phase::Pending, false, reason, message),
+        None => Standing::new(
+            Phase::Pending,
+            true,
+            Reason::JobCreated,
+            format!("pod {} is about to start", pod.name),
+        ),
+    }
+}
+
+fn carry_over(facts: &Facts<'_>, job: &JobView) -> Standing {
+    let told = facts.request.status.iter().flat_map(|s| &s.conditions);
+    let progressing = told
+        .into_iter()
+        .find(|c| c.type_ == ConditionType::Progressing.name() && c.status == "True");
+    let again = [Reason::RightSized, Reason::JobDeleted, Reason::Running];
+    let kept = again
+        .into_iter()
+        .find(|reason| progressing.is_some_and(|c| c.reason == reason.name()));
+    match (kept, progressing) {
+        (Some(reason), Some(condition)) => {
+            Standing::new(Phase::Pending, true, reason, &condition.message)
+        }
+        _ => Standing::new(
+            Phase::Pending,
+            true,
+            Reason::JobCreated,
+            format!("Job {} has no pod yet", job.name),
+        ),
+    }
+}
+
+/// What keeps a pod from starting, if something does.
+fn obstacle(pod: &PodView) -> Option<(Reason, String)> {
+    if let Some(problem) = &pod.unscheduled {
+        return Some(unscheduled(problem));
+    }
+    let waiting = pod.waiting.as_ref()?;
+    let reason = match waiting.reason.as_str() {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable" => Reason::ImagePullFailed,
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "CreatePodSandboxError" => Reason::PodCannotStart,
+        _ => return None,
+    };
+    Some((reason, name_problem(waiting)))
+}
+
+fn unscheduled(problem: &Problem) -> (Reason, String) {
+    let text = problem.message.to_lowercase();
+    let volume = [
+        "persistentvolumeclaim",
+        "persistent volume",
+        "volume node affinity",
+    ]
+    .iter()
+    .any(|word| text.contains(word));
+    let reason = if volume {
+        Reason::VolumeUnavailable
+    } else {
+        Reason::PodUnschedulable
+    };
+    (reason, name_problem(problem))
+}
+
+fn name_problem(problem: &Problem) -> String {
+    let text = match problem.message.is_empty() {
+        true => problem.reason.clone(),
+        false => format!("{}: {}", problem.reason, problem.message),
+    };
+    report::explanation(text.as_bytes())
+}
+
+fn show_progress(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
+    if let Some(progress) = facts.progress {
+        status.progress = Some(progress.clone());
+    }
+}
+
+fn invalid(message: String) -> Cause {
+    Cause {
+        reason: Reason::InvalidRequest,
+        message,
+        exit_code: None,
+        retryable: false,
+    }
+}
+
+fn end_in_failure(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, cause: &Cause) {
+    let at = match facts.job.and_then(|job| job.end.as_ref()) {
+        Some(JobEnd::Failed { at, .. }) => at.clone(),
+        _ => None,
+    };
+    end(status, facts, at);
+    let Cause {
+        reason, message, ..
+    } = cause;
+    set(
+        status,
+        facts,
+        ConditionType::Progressing,
+        false,
+        *reason,
+        message,
+    );
+    set(status, facts, ConditionType::Failed, true, *reason, message);
+    status.phase = Some(Phase::Failed);
+    status.failure = Some(Failure {
+        reason: reason.name().to_owned(),
+        message: shorten(message, crate::conditions::LONGEST_MESSAGE),
+        exit_code: cause.exit_code,
+        retryable: cause.retryable,
+    });
+}
+
+fn end_in_success(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
+    let at = match facts.job.and_then(|job| job.end.as_ref()) {
+        Some(JobEnd::Complete { at }) => at.clone(),
+        _ => None,
+    };
+    end(status, facts, at);
+    let result = result(facts);
+    let message = match &result.summary {
+        Some(_) => "the result is written",
+        None => "the result is written; the pod's report of it was lost",
+    };
+    set(
+        status,
+        facts,
+        ConditionType::Progressing,
+        false,
+        Reason::Succeeded,
+        message,
+    );
+    set(
+        status,
+        facts,
+        ConditionType::Complete,
+        true,
+        Reason::Succeeded,
+        message,
+    );
+    status.phase = Some(Phase::Succeeded);
+    status.progress = Some(ProgressStatus {
+        stage: Stage::Write,
+        percent: 100,
+        level: None,
+        iteration: None,
+        metric: None,
+        eta_seconds: None,
+    });
+    status.result = Some(result);
+}
+
+fn end(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, at: Option<Time>) {
+    status.completion_time = Some(at.unwrap_or(Time(facts.now)));
+    let mut setter = setter(status, facts);
+    if setter.has(ConditionType::Suspended) {
+        setter.set(ConditionType::Suspended, false, Reason::Resumed, "");
+    }
+}
+
+fn result(facts: &Facts<'_>) -> AlignmentResult {
+    let spec = &facts.request.spec;
+    let Destination::Volume(folder) = &spec.output.destination;
+    let succeeded = facts
+        .pods
+        .iter()
+        .filter(|pod| pod.phase == PodPhase::Succeeded);
+    let summary = succeeded
+        .filter_map(|pod| pod.terminated.as_ref())
+        .find_map(|end| report::termination(end.message.as_bytes())?.result);
+    AlignmentResult {
+        summary,
+        location: ResultLocation::from(folder),
+        transformation_matrix: spec.placement.matrix,
+    }
+}
