@@ -63,9 +63,8 @@ fi
 CARGO_REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry
 mkdir -p "$CARGO_REGISTRY"
 VOLUMES=(--volume "$CARGO_REGISTRY:/usr/local/cargo/registry")
-for file in /etc/ssl/certs/ca-certificates.crt; do
-  [ ! -f "$file" ] || VOLUMES+=(--volume "$file:$file:ro")
-done
+certificates=/etc/ssl/certs/ca-certificates.crt
+[ ! -f "$certificates" ] || VOLUMES+=(--volume "$certificates:$certificates:ro")
 
 VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 REVISION=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)

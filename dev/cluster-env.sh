@@ -7,5 +7,6 @@
 [ -f "$CLUSTER/mode" ] || die "no cluster in $CLUSTER: run dev/cluster-up.sh"
 set_mode "$(cat "$CLUSTER/mode")"
 BIN=$("$ROOT/dev/build-kubernetes.sh")
+# shellcheck disable=SC2016  # PATH is expanded by the shell that evaluates this
 printf 'export KUBECONFIG=%q\nexport PATH=%q:$PATH\nexport NO_PROXY=%q no_proxy=%q\n' \
   "$PKI/admin.kubeconfig" "$BIN" "$NO_PROXY" "$NO_PROXY"

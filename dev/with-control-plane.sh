@@ -26,6 +26,7 @@ VOLUBA_CLUSTER_PORT_BASE=$base
 . "$ROOT/dev/lib/certificates.sh"
 . "$ROOT/dev/lib/control-plane.sh"
 
+# shellcheck disable=SC2317  # called by the trap
 finish() {
   [ -z "${command_pid:-}" ] || kill "$command_pid" 2>/dev/null || true
   control_plane_down
