@@ -107,14 +107,8 @@ namespaces_up() {
   make_mount_points
   make_cgroups
   rm -f "$RUN/init.pid" "$NODE/init-ready"
-  setsid unshare --mount --net --pid --fork "$ROOT/dev/lib/node-init.sh" > "$LOGS/init.log" 2>&1 < /dev/null 9>&- &
-  local launcher=$! _
-  for _ in $(seq 1 100); do
-    [ ! -f "$NODE/init-ready" ] || break
-    kill -0 "$launcher" 2>/dev/null || break
-    sleep 0.1
-  done
-  [ -f "$NODE/init-ready" ] && init_pid >/dev/null || { cat "$LOGS/init.log" >&2; die "the node's namespaces could not be set up"; }
+  start namespaces unshare --mount --net --pid --fork --kill-child "$ROOT/dev/lib/node-init.sh" "$CLUSTER"
+  wait_for namespaces 20 test -f "$NODE/init-ready"
   ip link add "$INSTANCE" type veth peer name uplink netns "$(init_pid)"
   ip address add "$LINK_NETWORK.1/30" dev "$INSTANCE"
   ip link set "$INSTANCE" up
@@ -125,8 +119,10 @@ namespaces_up() {
 
 node_down() {
   local pid _
+  # First, so that a start that was cut off does not go on.
+  ! pid=$(component_pid namespaces) || kill -KILL "$pid" 2>/dev/null || true
   if pid=$(init_pid); then
-    kill -KILL "$pid"
+    kill -KILL "$pid" 2>/dev/null || true
     for _ in $(seq 1 100); do
       init_pid >/dev/null || break
       sleep 0.1
