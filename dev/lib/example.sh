@@ -69,7 +69,7 @@ ended_phase() { # request name, seconds
   local end=$((SECONDS + $2)) now
   while [ "$SECONDS" -lt "$end" ]; do
     now=$(phase "$1")
-    case $now in Succeeded|Failed|Rejected|Invalid) echo "$now"; return 0 ;; esac
+    case $now in Succeeded|Failed) echo "$now"; return 0 ;; esac
     sleep 0.3
   done
   echo "still '${now:-}' after $2 s"
@@ -97,7 +97,7 @@ local_outputs() { # request file
 }
 
 nothing_left_of() { # request name
-  [ -z "$(kubectl -n "$NAMESPACE" get jobs,pods -o name | grep -F "/$1-" || true)" ]
+  [ -z "$(kubectl -n "$NAMESPACE" get jobs,pods -l "voluba.ebrains.eu/request=$1" -o name)" ]
 }
 
 gone_within() { # request name, seconds
