@@ -9,6 +9,7 @@
 REQUEST=$ROOT/examples/request.yaml
 [ -f "$REQUEST" ] || die "examples/request.yaml is missing"
 need_command jq jq
+BIN=$("$ROOT/dev/build-kubernetes.sh")
 
 DEMO_START=$(microseconds)
 "$ROOT/dev/cluster-up.sh" >/dev/null

@@ -4,7 +4,8 @@
 #   # expect: phase=Failed reason=ImageNotFound pods=1
 #   # expect: refused            (by the API server, on creation)
 # Uses its own instance of the cluster and removes it. Prints "node: N passed, M failed".
-# Needs root; VOLUBA_SKIP_NODE=1 skips it openly.
+# Needs root; VOLUBA_SKIP_NODE=1 skips it openly. VOLUBA_NODE_TIMEOUT: seconds that a request may take (300).
+# VOLUBA_KEEP_CLUSTER=1 leaves the cluster for a look at it.
 . "$(dirname "$0")/lib/common.sh"
 if [ "${VOLUBA_SKIP_NODE:-}" = 1 ]; then
   say "the node test is SKIPPED because VOLUBA_SKIP_NODE=1"
@@ -23,6 +24,7 @@ export VOLUBA_CLUSTER_DIR
 . "$(dirname "$0")/lib/check.sh"
 . "$(dirname "$0")/lib/snapshot.sh"
 need_command jq jq
+BIN=$("$ROOT/dev/build-kubernetes.sh")
 need_command ip iproute2
 
 WORK=$(mktemp -d)
@@ -51,7 +53,7 @@ apply() { kubectl -n "$NAMESPACE" apply -f "$1"; }
 is() { [ "$1" = "$2" ] || { echo "expected '$1', found '$2'"; return 1; }; }
 ends_as() { # request name, phase
   local found
-  found=$(ended_phase "$1" 600) || { kubectl -n "$NAMESPACE" get alignmentrequest,job,pod; echo "$found"; return 1; }
+  found=$(ended_phase "$1" "${VOLUBA_NODE_TIMEOUT:-300}") || { kubectl -n "$NAMESPACE" get alignmentrequest,job,pod; echo "$found"; return 1; }
   is "$2" "$found" || { kubectl -n "$NAMESPACE" get alignmentrequest "$1" -o yaml; return 1; }
 }
 reason_is() { is "$2" "$(reason "$1")"; }

@@ -1,5 +1,5 @@
 # Sourced after cluster.sh and node.sh: the installation that the demonstration and the node test use,
-# and how a request is followed. Expects KUBECONFIG and kubectl, helm and jq on PATH.
+# and how a request is followed. Expects BIN, the folder of kubectl, and KUBECONFIG and PATH as cluster-env.sh sets them.
 
 NAMESPACE=voluba
 RELEASE=voluba-align
@@ -50,9 +50,13 @@ operator_ready() {
   fi
 }
 
-request_name() { # file
-  kubectl create --dry-run=client -o jsonpath='{.metadata.name}' -f "$1"
+# A field of a request file; kubectl reads YAML without a cluster.
+request_field() { # file, field
+  "$BIN/kubectl" annotate --local -f "$1" voluba-align/read=true -o json | jq -r "$2 // \"\""
 }
+request_name() { request_field "$1" .metadata.name; }
+# Folder of a request's outputs below the root of a claim's folder.
+output_path() { request_field "$1" .spec.output.destination.volume.path; }
 
 phase() { # request name
   kubectl -n "$NAMESPACE" get alignmentrequest "$1" -o jsonpath='{.status.phase}'
@@ -81,11 +85,6 @@ same_outputs() { # folder, other folder
   diff -rq "$1" "$2" || return 1
   [ -n "$(find "$1" -type f)" ] || { echo "no files in $1"; return 1; }
   echo "$(find "$1" -type f | wc -l) files are the same"
-}
-
-# Folder of a request's outputs below the root of a claim's folder.
-output_path() { # request file
-  kubectl create --dry-run=client -o jsonpath='{.spec.output.destination.volume.path}' -f "$1"
 }
 
 # What `make run` wrote for the same request, computed without a cluster.
