@@ -60,6 +60,11 @@ check "resource definitions can be left out" no_objects '.kind == "CustomResourc
 check "a digest goes before the tag" \
   objects '.kind == "Deployment" and (.spec.template.spec.containers[0].image | test("operator@sha256:0{64}$"))'
 
+check "renders with a pull secret" render --set 'imagePullSecrets[0].name=puller'
+check "a pull secret reaches the operator's pod and the Jobs" objects '.kind == "Deployment"
+  and .spec.template.spec.imagePullSecrets == [{"name": "puller"}]
+  and (.spec.template.spec.containers[0].args | index("--image-pull-secret=puller"))'
+
 for values in "$ROOT"/deploy/*/values*.yaml; do
   [ -f "$values" ] || continue
   check "renders with ${values#"$ROOT"/}" render --values "$values"
