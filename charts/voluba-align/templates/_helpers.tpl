@@ -1,0 +1,93 @@
+{{- define "voluba-align.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "voluba-align.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{- $name := include "voluba-align.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "voluba-align.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "voluba-align.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "voluba-align.labels" -}}
+app.kubernetes.io/name: {{ include "voluba-align.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: voluba
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "voluba-align.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "voluba-align.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "voluba-align.staticDataClaim" -}}
+{{- if .Values.staticData.existingClaim -}}
+{{- .Values.staticData.existingClaim }}
+{{- else -}}
+{{- default (printf "%s-static-data" (include "voluba-align.fullname" .)) .Values.staticData.claimName }}
+{{- end }}
+{{- end }}
+
+{{- /* Full name of an image: dict "image" <values> "context" <root>. */}}
+{{- define "voluba-align.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest }}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (default .context.Chart.AppVersion .image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- /* Security context of every container: Pod Security "restricted", no user or group number. */}}
+{{- define "voluba-align.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* What the operator may do with requests and their Jobs, wherever it serves them. */}}
+{{- define "voluba-align.rules" -}}
+- apiGroups: [voluba.ebrains.eu]
+  resources: [alignmentrequests]
+  verbs: [get, list, watch]
+- apiGroups: [voluba.ebrains.eu]
+  resources: [alignmentrequests/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{- /* The operator's own business, in the release's namespace only. */}}
+{{- define "voluba-align.leaseRule" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, create, update]
+{{- end }}

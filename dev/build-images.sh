@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Builds the two container images with buildah and writes them to dist/ as OCI archives.
+#   dev/build-images.sh [aligner] [operator]      default: both
+# The Rust base image that the Dockerfiles name is pulled once; where no registry can be reached, a
+# stand-in of the same name is made from Debian packages and the Rust toolchain of this machine.
+# The storage, cargo's registry and the target folders are kept below the cache folder.
+. "$(dirname "$0")/lib/common.sh"
+
+[ "$(uname -s)" = Linux ] || die "images are built on Linux only"
+[ "$(id -u)" = 0 ] || die "building the images needs root (mounts in the build); run as root"
+need_command buildah buildah
+IMAGES=("$@")
+[ $# -gt 0 ] || IMAGES=(aligner operator)
+for image in "${IMAGES[@]}"; do
+  [ -f "$ROOT/Dockerfile.$image" ] || die "no Dockerfile.$image; usage: build-images.sh [aligner] [operator]"
+done
+
+STORAGE=$CACHE/images
+mkdir -p "$STORAGE" "$ROOT/dist"
+exec 9> "$STORAGE/lock"
+flock -n 9 || { say "another image build is running; waiting for it"; flock 9; }
+builder() { buildah --root "$STORAGE/storage" --runroot "$STORAGE/run" --storage-driver overlay "$@" 9>&-; }
+STORAGE_POLICY=$STORAGE/policy.json
+printf '{"default": [{"type": "insecureAcceptAnything"}]}\n' > "$STORAGE_POLICY"
+
+BASE=$(sed -n 's/^ARG RUST_IMAGE=//p' "$ROOT/Dockerfile.aligner")
+[ "$BASE" = "$(sed -n 's/^ARG RUST_IMAGE=//p' "$ROOT/Dockerfile.operator")" ] || die "the Dockerfiles name different base images"
+
+make_stand_in() {
+  local version suite folder sysroot container
+  version=${BASE##*:} version=${version%%-*} suite=${BASE##*-}
+  command -v rustc >/dev/null || die "$BASE cannot be pulled, and there is no Rust toolchain here to stand in for it"
+  case "$(rustc --version)" in
+    "rustc $version".*) ;;
+    *) die "$BASE cannot be pulled, and $(rustc --version) cannot stand in for Rust $version" ;;
+  esac
+  need_command debootstrap debootstrap
+  say "$BASE cannot be pulled; making a stand-in from Debian $suite and $(rustc --version) (2-4 minutes, once)"
+  folder=$STORAGE/stand-in.tmp
+  rm -rf "$folder"
+  debootstrap --variant=minbase --include=ca-certificates,gcc,g++,libc6-dev,make "$suite" "$folder" > "$STORAGE/debootstrap.log" 2>&1 \
+    || { tail -n 5 "$STORAGE/debootstrap.log" >&2; die "debootstrap failed; its log is $STORAGE/debootstrap.log"; }
+  rm -rf "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/*
+  sysroot=$(rustc --print sysroot)
+  mkdir -p "$folder/usr/local/rust" "$folder/usr/local/cargo"
+  tar -C "$sysroot" --exclude=./share --exclude=./lib/rustlib/src -cf - . | tar -C "$folder/usr/local/rust" -xf -
+  container=$(builder from scratch)
+  builder add --quiet "$container" "$folder" / >/dev/null
+  builder config --env CARGO_HOME=/usr/local/cargo \
+    --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
+  builder commit --quiet --rm "$container" "$BASE" >/dev/null
+  rm -rf "$folder"
+}
+
+if ! builder inspect --type image "$BASE" >/dev/null 2>&1; then
+  say "pulling $BASE"
+  timeout 300 buildah --root "$STORAGE/storage" --runroot "$STORAGE/run" --storage-driver overlay \
+    pull --quiet --signature-policy "$STORAGE_POLICY" "$BASE" >/dev/null 2>&1 9>&- || make_stand_in
+fi
+
+# Speed only: without these folders the Dockerfiles build the same. Certificates: a machine behind an
+# inspecting proxy has its own.
+CARGO_REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry
+mkdir -p "$CARGO_REGISTRY"
+VOLUMES=(--volume "$CARGO_REGISTRY:/usr/local/cargo/registry")
+certificates=/etc/ssl/certs/ca-certificates.crt
+[ ! -f "$certificates" ] || VOLUMES+=(--volume "$certificates:$certificates:ro")
+
+VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+REVISION=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
+for image in "${IMAGES[@]}"; do
+  start=$SECONDS
+  name=localhost/voluba-align/$image:dev
+  archive=$ROOT/dist/voluba-align-$image.tar
+  target=$STORAGE/target-$image
+  mkdir -p "$target"
+  # --pull-never: what was pulled or made above. --timestamp 0: the same files give the same digest.
+  builder build --quiet --isolation chroot --pull-never --timestamp 0 --format oci --layers=false \
+    --signature-policy "$STORAGE_POLICY" "${VOLUMES[@]}" --volume "$target:/source/target" \
+    --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" \
+    --ignorefile "$ROOT/.dockerignore" --file "$ROOT/Dockerfile.$image" --tag "$name" "$ROOT" >/dev/null
+  rm -f "$archive"
+  builder push --quiet --signature-policy "$STORAGE_POLICY" "$name" "oci-archive:$archive:$name"
+  say "built $name in $((SECONDS - start)) s: dist/${archive##*/}, $(du -h "$archive" | cut -f1)"
+done
+# Images that a new build has replaced.
+builder images --quiet --filter dangling=true 2>/dev/null | xargs -r buildah --root "$STORAGE/storage" --runroot "$STORAGE/run" \
+  --storage-driver overlay rmi >/dev/null 2>&1 || true
