@@ -78,11 +78,27 @@ pub(super) fn run(
     }
     let (velocity, block) = current.unwrap_or((LatticeField::zero([1; 3]), 1));
     let (forward, inverse) = displacements(setting.problem, &velocity, block, grid);
+    // A fold test does not see a NaN: every comparison with it is false.
+    if ![&forward, &inverse].into_iter().all(is_finite) {
+        return Err(RegistrationError::Diverged {
+            shrink_factor: levels.last().map_or(1, |level| level.shrink_factor),
+            iteration: reports
+                .last()
+                .map_or(0, |level| level.residuals.len() as u32),
+        });
+    }
     Ok(Outcome {
         forward,
         inverse,
         levels: reports,
     })
+}
+
+fn is_finite(field: &DisplacementField) -> bool {
+    field
+        .components
+        .iter()
+        .all(|component| component.par_iter().all(|value| value.is_finite()))
 }
 
 fn patch_voxels_per_cell(setting: &Setting, level: &LevelParameters) -> usize {

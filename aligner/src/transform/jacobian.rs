@@ -121,17 +121,37 @@ fn corner_extremes(
             [line(0, j, i, component), line(1, j, i, component)],
         ]
     });
+    let [[ax, bx, cx], [ay, by, cy], [az, bz, cz]] = ends;
     let (low, high) = (&mut low[..n], &mut high[..n]);
+    // Spelled out, so that the loop runs on several cells at once.
     for x in 0..n {
-        let edge = |component: usize, axis: usize| {
-            let [from, to] = ends[component][axis];
-            to[x] - from[x] + if component == axis { 1.0 } else { 0.0 }
-        };
-        let [a, b, c] = [0, 1, 2].map(|axis| [0, 1, 2].map(|component| edge(component, axis)));
+        let a = [
+            ax[1][x] - ax[0][x] + 1.0,
+            ay[1][x] - ay[0][x],
+            az[1][x] - az[0][x],
+        ];
+        let b = [
+            bx[1][x] - bx[0][x],
+            by[1][x] - by[0][x] + 1.0,
+            bz[1][x] - bz[0][x],
+        ];
+        let c = [
+            cx[1][x] - cx[0][x],
+            cy[1][x] - cy[0][x],
+            cz[1][x] - cz[0][x] + 1.0,
+        ];
         let determinant = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0])
             + a[2] * (b[0] * c[1] - b[1] * c[0]);
-        low[x] = low[x].min(determinant);
-        high[x] = high[x].max(determinant);
+        low[x] = if determinant < low[x] {
+            determinant
+        } else {
+            low[x]
+        };
+        high[x] = if determinant > high[x] {
+            determinant
+        } else {
+            high[x]
+        };
     }
 }
 
