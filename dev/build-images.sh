@@ -3,7 +3,8 @@
 #   dev/build-images.sh [aligner] [operator]      default: both
 # The Rust base image that the Dockerfiles name is pulled once; where no registry can be reached, a
 # stand-in of the same name is made from Debian packages and the Rust toolchain of this machine.
-# The storage, cargo's registry and the target folders are kept below the cache folder.
+# The storage and the target folders are kept below the cache folder. An image whose sources have not
+# changed since dist/ was written is not built again.
 . "$(dirname "$0")/lib/common.sh"
 
 [ "$(uname -s)" = Linux ] || die "images are built on Linux only"
@@ -68,12 +69,26 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 
 VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 REVISION=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
+# All that enters a build, as one number.
+sources_digest() { # image
+  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore Cargo.toml Cargo.lock aligner operator -type f -not -path '*/target/*' -print0 \
+    | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
+}
+
 for image in "${IMAGES[@]}"; do
   start=$SECONDS
   name=localhost/voluba-align/$image:dev
   archive=$ROOT/dist/voluba-align-$image.tar
+  digest=$(sources_digest "$image")
+  if [ -f "$archive" ] && [ "$(cat "$archive.sources" 2>/dev/null)" = "$digest" ]; then
+    say "$name is up to date"
+    continue
+  fi
   target=$STORAGE/target-$image
   mkdir -p "$target"
+  # cargo compares times, and the sources of another checkout may be older than what was built from
+  # this one: the packages of the workspace are always compiled anew.
+  find "$target" -maxdepth 4 -path '*/.fingerprint/*' \( -name 'aligner-*' -o -name 'alignment-api-*' -o -name 'operator-*' \) -exec rm -rf {} +
   # --pull-never: what was pulled or made above. --timestamp 0: the same files give the same digest.
   builder build --quiet --isolation chroot --pull-never --timestamp 0 --format oci --layers=false \
     --signature-policy "$STORAGE_POLICY" "${VOLUMES[@]}" --volume "$target:/source/target" \
@@ -81,6 +96,7 @@ for image in "${IMAGES[@]}"; do
     --ignorefile "$ROOT/.dockerignore" --file "$ROOT/Dockerfile.$image" --tag "$name" "$ROOT" >/dev/null
   rm -f "$archive"
   builder push --quiet --signature-policy "$STORAGE_POLICY" "$name" "oci-archive:$archive:$name"
+  echo "$digest" > "$archive.sources"
   say "built $name in $((SECONDS - start)) s: dist/${archive##*/}, $(du -h "$archive" | cut -f1)"
 done
 # Images that a new build has replaced.

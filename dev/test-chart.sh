@@ -116,4 +116,13 @@ check "and leaves the resource definition" installed_crd
 check "and the claim with the static data" kubectl -n voluba get pvc voluba-align-static-data
 check "installs again over what was kept" install voluba-align
 
+# --- deploy/openshift: what a plain API server can say about it ---
+openshift_part() { # file
+  kubectl -n voluba apply --dry-run=server --validate=strict -f "$ROOT/deploy/openshift/$1" > "$WORK/part.log" 2>&1 \
+    && ! grep -i warning "$WORK/part.log" || { cat "$WORK/part.log"; return 1; }
+}
+check "OpenShift: the kustomization can be built" kubectl kustomize "$ROOT/deploy/openshift"
+check "OpenShift: the claims are valid" openshift_part claims.yaml
+check "OpenShift: the loader pod is valid and restricted" openshift_part loader.yaml
+
 summary chart

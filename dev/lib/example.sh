@@ -34,11 +34,13 @@ load_example() {
   install -m 0644 "$ROOT"/examples/data/*.nii.gz "$(claim_folder patches)/"
 }
 
+# The tag of the images never changes; the annotation makes a new build replace the running operator.
 install_chart() { # helm options...
   helm upgrade --install "$RELEASE" "$ROOT/charts/voluba-align" --namespace "$NAMESPACE" \
     --set operator.image.tag=dev,operator.image.pullPolicy=Never \
     --set aligner.image.tag=dev,aligner.image.pullPolicy=Never \
     --set staticData.existingClaim=static-data \
+    --set-string "operator.podAnnotations.voluba-align/build=$(sha256sum "$ROOT/dist/voluba-align-operator.tar" | cut -c1-16)" \
     --set 'templates[0].name=example,templates[0].path=template_depth.nii.gz,templates[0].default=true' "$@"
 }
 
