@@ -1,1 +1,222 @@
-//! x
+//! The command line: options, their environment variables, and how they become settings.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::quantity::{Cpu, Memory};
+use crate::settings::{Settings, Templates};
+
+/// Runs AlignmentRequest resources as Kubernetes Jobs.
+#[derive(Debug, Parser)]
+#[command(name = "operator", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch requests and run them, until SIGTERM.
+    Run(Box<RunArguments>),
+    /// Print the custom resource definition as YAML.
+    Crd,
+    /// Print the Job that a request would get as YAML, or everything that is wrong with it. Needs
+    /// no cluster.
+    Explain(Box<ExplainArguments>),
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Namespace to watch; may be repeated, or separated by commas. Omitted: the operator's own.
+    #[arg(long = "namespace", env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Watch every namespace.
+    #[arg(long, env = "ALL_NAMESPACES", conflicts_with = "namespaces")]
+    pub all_namespaces: bool,
+    /// The operator's own namespace: for the Lease, and the default of --namespace.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub pod_namespace: String,
+    /// Name of this replica, as holder of the Lease.
+    #[arg(long, env = "POD_NAME", default_value = "operator")]
+    pub pod_name: String,
+    /// Work only while holding the Lease `voluba-align-operator`.
+    #[arg(long, env = "LEADER_ELECT")]
+    pub leader_elect: bool,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Form of the log on standard error. Its level: RUST_LOG.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+    /// What the installation decides about Jobs.
+    #[command(flatten)]
+    pub installation: Installation,
+}
+
+impl RunArguments {
+    /// Namespaces to watch; none for all.
+    pub fn watched(&self) -> Vec<String> {
+        let named: Vec<_> = self
+            .namespaces
+            .iter()
+            .filter(|name| !name.is_empty())
+            .collect();
+        if self.all_namespaces {
+            return Vec::new();
+        }
+        if named.is_empty() {
+            return vec![self.pod_namespace.clone()];
+        }
+        named.into_iter().cloned().collect()
+    }
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// The request, YAML or JSON; `-` reads standard input.
+    pub request: PathBuf,
+    /// What the installation decides about Jobs.
+    #[command(flatten)]
+    pub installation: Installation,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// What the installation decides about Jobs.
+#[derive(Debug, Args)]
+pub struct Installation {
+    /// Image of the aligner.
+    #[arg(long, env = "ALIGNER_IMAGE", default_value = concat!("voluba-aligner:", env!("CARGO_PKG_VERSION")))]
+    pub aligner_image: String,
+    /// Always, IfNotPresent or Never.
+    #[arg(long, env = "ALIGNER_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never", ""])]
+    pub aligner_image_pull_policy: Option<String>,
+    /// Secret for pulling the image; may be repeated, or separated by commas.
+    #[arg(
+        long = "image-pull-secret",
+        env = "IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
+    pub image_pull_secrets: Vec<String>,
+    /// Service account of aligner pods. Omitted: the namespace's default. No token is mounted.
+    #[arg(long, env = "ALIGNER_SERVICE_ACCOUNT")]
+    pub aligner_service_account: Option<String>,
+    /// Claim with the templates, in each request's namespace.
+    #[arg(long, env = "STATIC_DATA_CLAIM", default_value = "voluba-static-data")]
+    pub static_data_claim: String,
+    /// YAML or JSON list of {name, path, default}; paths are relative to the static-data claim.
+    /// Omitted: one template, bigbrain at bigbrain/depth.nii.gz.
+    #[arg(long, env = "TEMPLATES_FILE")]
+    pub templates_file: Option<String>,
+    /// Memory of a request that asks for none.
+    #[arg(long, env = "DEFAULT_MEMORY", default_value = "4Gi")]
+    pub default_memory: Memory,
+    /// CPU of a request that asks for none.
+    #[arg(long, env = "DEFAULT_CPU", default_value = "2")]
+    pub default_cpu: Cpu,
+    /// Most memory that a request may get. Omitted: no limit.
+    #[arg(long, env = "MAX_MEMORY")]
+    pub max_memory: Option<Memory>,
+    /// Most CPU that a request may get. Omitted: no limit.
+    #[arg(long, env = "MAX_CPU")]
+    pub max_cpu: Option<Cpu>,
+}
+
+impl Installation {
+    /// Reads the templates and checks the limits.
+    ///
+    /// # Errors
+    /// If the templates cannot be used or a default exceeds its limit.
+    pub fn settings(self) -> anyhow::Result<Settings> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let templates = match given(self.templates_file) {
+            Some(path) => Templates::read(Path::new(&path)).context("--templates-file")?,
+            None => Templates::default(),
+        };
+        let (memory, cpu) = (self.default_memory, self.default_cpu);
+        if let Some(most) = self.max_memory {
+            ensure!(
+                memory <= most,
+                "--default-memory {memory} exceeds --max-memory {most}"
+            );
+        }
+        if let Some(most) = self.max_cpu {
+            ensure!(cpu <= most, "--default-cpu {cpu} exceeds --max-cpu {most}");
+        }
+        let mut secrets = self.image_pull_secrets;
+        secrets.retain(|name| !name.is_empty());
+        Ok(Settings {
+            aligner_image: self.aligner_image,
+            aligner_image_pull_policy: given(self.aligner_image_pull_policy),
+            image_pull_secrets: secrets,
+            aligner_service_account: given(self.aligner_service_account),
+            static_data_claim: self.static_data_claim,
+            templates,
+            default_memory: memory,
+            default_cpu: cpu,
+            max_memory: self.max_memory,
+            max_cpu: self.max_cpu,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> RunArguments {
+        let command = ["operator", "run"].iter().chain(arguments);
+        match Cli::parse_from(command).command {
+            Command::Run(arguments) => *arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_operators_own_namespace_is_watched_unless_others_are_named() {
+        let own = ["--pod-namespace", "me"];
+        assert_eq!(run(&own).watched(), ["me"]);
+        let named = ["--namespace", "a,b", "--namespace", "c"];
+        assert_eq!(run(&named).watched(), ["a", "b", "c"]);
+        assert_eq!(run(&["--all-namespaces"]).watched(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_default_above_its_limit_is_refused() {
+        let arguments = run(&["--default-memory", "8Gi", "--max-memory", "4Gi"]);
+        let error = arguments.installation.settings().unwrap_err();
+        assert!(error.to_string().contains("--default-memory 8Gi exceeds"));
+    }
+
+    #[test]
+    fn empty_values_of_a_chart_mean_nothing_given() {
+        let arguments = run(&[
+            "--image-pull-secret",
+            "",
+            "--aligner-image-pull-policy",
+            "",
+            "--templates-file",
+            "",
+            "--namespace",
+            "",
+        ]);
+        assert_eq!(arguments.watched(), ["default"]);
+        let settings = arguments.installation.settings().unwrap();
+        assert_eq!(settings.aligner_image_pull_policy, None);
+        assert!(settings.image_pull_secrets.is_empty());
+    }
+}
