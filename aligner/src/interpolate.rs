@@ -1,8 +1,9 @@
 //! Trilinear interpolation at voxel positions, clamped at the border.
 //!
-//! Everything that samples a volume or a field between voxels goes through this file, so that all
-//! parts agree on where a voxel's centre is (its integer index) and on what lies outside (the
-//! value of the nearest border position).
+//! The registration's inner loops go through this file: float values, float positions. Stored
+//! images of any type, points and quality figures, where positions need more digits, go through
+//! [`crate::resample::Cell`]. Both agree on where a voxel's centre is (its integer index) and on
+//! what lies outside (the value of the nearest border position).
 
 /// Turns positions into [`Cell`]s for arrays of one shape; built once per loop.
 #[derive(Clone, Copy, Debug)]
@@ -85,29 +86,13 @@ impl Cell {
     }
 }
 
-/// Value at a position.
-///
-/// `values` are x fastest with shape `shape`; `position_vox` is in voxels, 0 = centre of the first
-/// voxel. Positions outside take the value at the nearest border position; an empty volume is 0.
-#[inline]
-pub fn linear(values: &[f32], shape: [usize; 3], position_vox: [f32; 3]) -> f32 {
-    Locator::new(shape).cell(position_vox).value(values)
-}
-
-/// Vector at a position: [`linear`] for the three components of a field.
-#[inline]
-pub fn linear_vector(
-    components: [&[f32]; 3],
-    shape: [usize; 3],
-    position_vox: [f32; 3],
-) -> [f32; 3] {
-    let cell = Locator::new(shape).cell(position_vox);
-    components.map(|values| cell.value(values))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn linear(values: &[f32], shape: [usize; 3], position_vox: [f32; 3]) -> f32 {
+        Locator::new(shape).cell(position_vox).value(values)
+    }
 
     fn ramp(shape: [usize; 3]) -> Vec<f32> {
         let mut values = Vec::new();
@@ -153,14 +138,5 @@ mod tests {
             assert!((linear(&values, shape, inner) - expected).abs() < 1e-4);
         }
         assert_eq!(linear(&[], [0, 0, 0], [1.0; 3]), 0.0);
-    }
-
-    #[test]
-    fn vectors_are_interpolated_by_component() {
-        let shape = [3, 4, 5];
-        let a = ramp(shape);
-        let b: Vec<f32> = a.iter().map(|value| -value).collect();
-        let found = linear_vector([&a, &b, &a], shape, [0.5, 0.5, 0.5]);
-        assert_eq!(found, [55.5, -55.5, 55.5]);
     }
 }

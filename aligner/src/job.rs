@@ -80,8 +80,8 @@ impl Job {
     /// Resolves a request.
     ///
     /// # Errors
-    /// [`Error::Request`] with every violation, [`Error::Usage`] for a claim without a folder,
-    /// [`Error::Template`] for a template that is not offered.
+    /// [`Error::Request`] with every violation, a template that is not offered among them;
+    /// [`Error::Usage`] for a claim without a folder.
     pub fn from_request(document: &RequestDocument, mounts: &Mounts) -> Result<Self, Error> {
         let violations = validate(document);
         if !violations.is_empty() {
@@ -142,12 +142,15 @@ fn template(name: Option<&str>, mounts: &Mounts) -> Result<(String, PathBuf), Er
     };
     found.cloned().ok_or_else(|| {
         let names: Vec<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
-        Error::Template {
-            name: name.unwrap_or("(default)").to_owned(),
-            problem: format!(
-                "is not offered here (offered: {names:?}; name one with --template NAME=FILE)"
-            ),
-        }
+        let names = names.join(", ");
+        let message = match name {
+            Some(name) => format!("`{name}` is not offered here (offered: {names})"),
+            None => format!("is missing, and there is no default (offered: {names})"),
+        };
+        Error::Request(vec![Violation {
+            field: "spec.template".to_owned(),
+            message,
+        }])
     })
 }
 

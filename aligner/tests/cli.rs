@@ -256,7 +256,7 @@ fn wrong_requests_end_with_their_code_and_say_why() {
             "InvalidImage" if path.to_string_lossy().contains("cut") => "patch_image_cut.nii.gz",
             "InvalidImage" => "no white matter",
             "AlignmentFailed" => "outside the template",
-            "TemplateUnavailable" => "no-such-template",
+            "InvalidRequest" if path.to_string_lossy().contains("template") => "no-such-template",
             "InvalidRequest" => "spec.placement.matrix",
             other => panic!("unexpected reason {other}"),
         };

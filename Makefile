@@ -1,0 +1,39 @@
+# The targets that people use. Each installs what it needs (into a cache outside the checkout), or
+# says what is missing. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test test-rust lint generate images cluster-up cluster-down demo
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: ## Main job: build the aligner and run the bundled example on this machine (results in dist/run)
+	cargo build --release --locked -p aligner
+	$${CARGO_TARGET_DIR:-target}/release/aligner demo
+
+test: ## Everything that CI runs: style, unit, control plane, interoperability, chart, real pods
+	dev/test.sh
+
+test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control plane
+	dev/with-control-plane.sh cargo test --workspace --locked
+
+lint: ## Formatting and clippy, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+generate: ## Rewrite the generated files: crds/, the chart's copy and README, golden files
+	UPDATE_GOLDEN=1 cargo test --locked -p operator --test generated_files --test golden
+	dev/generate-chart.sh
+
+images: ## Build the two container images into dist/ (needs root)
+	dev/build-images.sh
+
+cluster-up: ## Start the test cluster: a real single node (needs root)
+	dev/cluster-up.sh
+
+cluster-down: ## Stop the test cluster and remove every trace of it
+	dev/cluster-down.sh
+
+demo: ## Main job on the test cluster: images, chart, request, result (needs root)
+	dev/demo.sh
