@@ -52,7 +52,7 @@ same=$(same_outputs "$expected" "$outputs") || { printf '%s\n' "$same" >&2; die 
 step "$same as those of make run, byte by byte"
 
 kubectl -n "$NAMESPACE" delete alignmentrequest "$name" >/dev/null
-gone_within "$name" 60 >&2 || die "the deleted request left a Job or a pod"
+gone_within "$name" 90 >&2 || die "the deleted request left a Job or a pod"
 step "request deleted; no Job and no pod is left"
 STEP_START=$DEMO_START
 step "in total"

@@ -95,7 +95,7 @@ test_example() { # file
   check "the example's files are those of make run, byte by byte" \
     same_outputs "$(local_outputs "$1")" "$(claim_folder results)/$(output_path "$1")"
   check "the example is deleted" delete_request "$name"
-  check "its Job and its pod go" gone_within "$name" 60
+  check "its Job and its pod go" gone_within "$name" 90
   check "its files stay" outputs_stay "$1"
 }
 
@@ -112,7 +112,7 @@ test_wrong() { # file, already applied unless it must be refused
   check "$label: says why" says_why "$name"
   check "$label: $(expected "$1" pods) pod(s) made" pods_were "$name" "$(expected "$1" pods)"
   check "$label: deleted" delete_request "$name"
-  check "$label: no Job and no pod is left" gone_within "$name" 60
+  check "$label: no Job and no pod is left" gone_within "$name" 90
 }
 
 # --- the test -------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ check "helm test passes" helm_test
 step "operator ready"
 
 for file in "$ROOT"/examples/wrong/*.yaml; do
-  [ "$(expectation "$file")" = refused ] || apply "$file" >/dev/null
+  [ "$(expectation "$file")" = refused ] || check "$(basename "$file" .yaml): is taken by the API server" apply "$file"
 done
 test_example "$ROOT/examples/request.yaml"
 step "example done"

@@ -101,6 +101,7 @@ nothing_left_of() { # request name
   [ -z "$(kubectl -n "$NAMESPACE" get jobs,pods -l "voluba.ebrains.eu/request=$1" -o name)" ]
 }
 
+# A garbage collector that has not yet heard of a new kind of resource looks for one every 30 seconds.
 gone_within() { # request name, seconds
   local end=$((SECONDS + $2))
   until nothing_left_of "$1"; do
