@@ -21,6 +21,7 @@ pub mod interpolate;
 pub mod io;
 pub mod job;
 pub mod load;
+pub mod memory;
 pub mod observer;
 pub mod outputs;
 pub mod pipeline;

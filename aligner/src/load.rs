@@ -1,5 +1,7 @@
 //! Stage 1: reading the volumes of a job, and checking that they fit each other.
 
+use std::path::Path;
+
 use alignment_api::{InputFile, Space};
 
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     grid::Grid,
     io::nifti::{self, Crop, Header, StoredImage},
     job::{DepthJob, Job},
-    placement,
+    memory, placement,
     volume::Volume,
 };
 
@@ -44,16 +46,22 @@ const DEPTH_TOLERANCE: f32 = 0.01;
 /// Distance at which two viewer spaces count as different, in voxels.
 const SPACE_TOLERANCE_VOX: f64 = 0.1;
 
-/// Reads all volumes of a job.
+/// Reads all volumes of a job, once their headers say that there is memory for them.
 ///
 /// # Errors
 /// [`Error`] naming the file and what is wrong with it.
 pub fn load(job: &Job) -> Result<Loaded, Error> {
-    let mut inputs = Vec::new();
-    let mut warnings = Vec::new();
-    let (depth, grid) = load_depth(&job.depth, &mut inputs, &mut warnings)?;
-    let patch_to_template = placement::patch_to_template(&grid, &job.placement)
+    let (patch, image_headers) = memory::headers(job)?;
+    let patch_to_template = placement::patch_to_template(&patch.grid, &job.placement)
         .ok_or_else(|| Error::Geometry("the patch's affine is singular".to_owned()))?;
+    let (template_grid, crop) = plan_template(job, &patch.grid, &patch_to_template)?;
+    memory::check(
+        memory::predict(job, &patch, &image_headers, &crop),
+        memory::limit(),
+    )?;
+
+    let mut notes = Notes::default();
+    let depth = load_depth(&job.depth, &mut notes)?;
     let mut images = Vec::with_capacity(job.images.len());
     for image in &job.images {
         let role = format!("image `{}`", image.name);
@@ -62,13 +70,11 @@ pub fn load(job: &Job) -> Result<Loaded, Error> {
         check_same_space(
             &role,
             &stored.header.grid,
-            &grid,
+            &patch.grid,
             job.placement.space,
-            &mut warnings,
+            &mut notes,
         )?;
-        note(
-            &mut inputs,
-            &mut warnings,
+        notes.input(
             &format!("image:{}", image.name),
             &image.path,
             &stored.header,
@@ -76,58 +82,63 @@ pub fn load(job: &Job) -> Result<Loaded, Error> {
         );
         images.push(stored);
     }
-    let (template, template_grid) =
-        load_template(job, &grid, &patch_to_template, &mut inputs, &mut warnings)?;
+    let template = load_template(job, crop, &mut notes)?;
     Ok(Loaded {
         depth,
         images,
         template,
         template_grid,
         patch_to_template,
-        inputs,
-        warnings,
+        inputs: notes.inputs,
+        warnings: notes.warnings,
     })
 }
 
-fn load_depth(
-    job: &DepthJob,
-    inputs: &mut Vec<InputFile>,
-    warnings: &mut Vec<String>,
-) -> Result<(PatchDepth, Grid), Error> {
+/// What the report says about the inputs.
+#[derive(Default)]
+struct Notes {
+    inputs: Vec<InputFile>,
+    warnings: Vec<String>,
+}
+
+impl Notes {
+    fn input(&mut self, role: &str, path: &Path, header: &Header, sha256: &str) {
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let warnings = header.warnings.iter();
+        self.warnings
+            .extend(warnings.map(|warning| format!("{name}: {warning}")));
+        self.inputs.push(InputFile {
+            role: role.to_owned(),
+            name,
+            sha256: sha256.to_owned(),
+            shape: header.grid.shape,
+            voxel_size_mm: header.grid.spacing(),
+        });
+    }
+}
+
+fn load_depth(job: &DepthJob, notes: &mut Notes) -> Result<PatchDepth, Error> {
     match job {
         DepthJob::Segmentation { path, labels } => {
             let read =
                 nifti::read_labels(path).map_err(|source| Error::volume("segmentation", source))?;
-            note(
-                inputs,
-                warnings,
-                "segmentation",
-                path,
-                &read.header,
-                &read.sha256,
-            );
-            let grid = read.volume.grid;
-            Ok((
-                PatchDepth::Tissues(depth::tissues_from_labels(&read.volume, labels)?),
-                grid,
-            ))
+            notes.input("segmentation", path, &read.header, &read.sha256);
+            Ok(PatchDepth::Tissues(depth::tissues_from_labels(
+                &read.volume,
+                labels,
+            )?))
         }
         DepthJob::Map { path } => {
             let mut read =
                 nifti::read_scalar(path).map_err(|source| Error::volume("depth map", source))?;
-            note(
-                inputs,
-                warnings,
-                "depthMap",
-                path,
-                &read.header,
-                &read.sha256,
-            );
-            let grid = read.volume.grid;
+            notes.input("depthMap", path, &read.header, &read.sha256);
             clamp_depth(read.volume.values_mut()).map_err(|problem| {
                 Error::Geometry(format!("depth map `{}`: {problem}", path.display()))
             })?;
-            Ok((PatchDepth::Map(read.volume), grid))
+            Ok(PatchDepth::Map(read.volume))
         }
     }
 }
@@ -158,7 +169,7 @@ fn check_same_space(
     image: &Grid,
     depth: &Grid,
     space: Space,
-    warnings: &mut Vec<String>,
+    notes: &mut Notes,
 ) -> Result<(), Error> {
     let spaces = (
         placement::physical_to_space(image, space),
@@ -186,7 +197,7 @@ fn check_same_space(
         )));
     }
     if image.shape != depth.shape {
-        warnings.push(format!(
+        notes.warnings.push(format!(
             "{role} has shape {:?}, the depth {:?}: the image is resampled on its own grid",
             image.shape, depth.shape
         ));
@@ -194,19 +205,15 @@ fn check_same_space(
     Ok(())
 }
 
-fn load_template(
+/// The template's grid, and the part of it that the patch can reach.
+fn plan_template(
     job: &Job,
     patch: &Grid,
     patch_to_template: &Affine,
-    inputs: &mut Vec<InputFile>,
-    warnings: &mut Vec<String>,
-) -> Result<(Volume<f32>, Grid), Error> {
-    let fail = |problem: String| Error::Template {
-        name: job.template_name.clone(),
-        problem,
-    };
-    let header = nifti::read_header(&job.template).map_err(|error| fail(describe(&error)))?;
-    let grid = header.grid;
+) -> Result<(Grid, Crop), Error> {
+    let grid = nifti::read_header(&job.template)
+        .map_err(|error| template_error(job, describe(&error)))?
+        .grid;
     let crop = crop_around(patch, patch_to_template, &grid).ok_or_else(|| {
         Error::NoOverlap(format!(
             "the patch lies outside the template `{}`: its centre is placed at {:.1?} mm; check the placement matrix, its unit (mm) and its space ({:?})",
@@ -215,18 +222,22 @@ fn load_template(
             job.placement.space,
         ))
     })?;
-    let mut read =
-        nifti::read_cropped(&job.template, |_| crop).map_err(|error| fail(describe(&error)))?;
-    clamp_depth(read.volume.values_mut()).map_err(fail)?;
-    note(
-        inputs,
-        warnings,
-        "template",
-        &job.template,
-        &read.header,
-        &read.sha256,
-    );
-    Ok((read.volume, grid))
+    Ok((grid, crop))
+}
+
+fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>, Error> {
+    let mut read = nifti::read_cropped(&job.template, |_| crop)
+        .map_err(|error| template_error(job, describe(&error)))?;
+    clamp_depth(read.volume.values_mut()).map_err(|problem| template_error(job, problem))?;
+    notes.input("template", &job.template, &read.header, &read.sha256);
+    Ok(read.volume)
+}
+
+fn template_error(job: &Job, problem: String) -> Error {
+    Error::Template {
+        name: job.template_name.clone(),
+        problem,
+    }
 }
 
 /// An error with the errors that caused it.
@@ -302,31 +313,4 @@ pub fn crop_between(low: [f64; 3], high: [f64; 3], shape: [usize; 3]) -> Option<
         crop.shape[axis] = (end - start) as usize + 1;
     }
     Some(crop)
-}
-
-fn note(
-    inputs: &mut Vec<InputFile>,
-    warnings: &mut Vec<String>,
-    role: &str,
-    path: &std::path::Path,
-    header: &Header,
-    sha256: &str,
-) {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    warnings.extend(
-        header
-            .warnings
-            .iter()
-            .map(|warning| format!("{name}: {warning}")),
-    );
-    inputs.push(InputFile {
-        role: role.to_owned(),
-        name,
-        sha256: sha256.to_owned(),
-        shape: header.grid.shape,
-        voxel_size_mm: header.grid.spacing(),
-    });
 }

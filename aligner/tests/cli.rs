@@ -1,6 +1,12 @@
 //! The program as a user runs it: every command, on the bundled real data, with right and wrong
 //! input.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken expectation fails the test"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,
