@@ -119,9 +119,10 @@ where
     }
 }
 
-/// The phase changes seldom, other parts of the status often.
+/// The phase changes seldom, other parts of the status often. Without a phase: nothing was written
+/// yet, and there is nothing to compare.
 fn phase(request: &AlignmentRequest) -> Option<u64> {
-    Some(request.phase().map_or(0, |phase| phase as u64 + 1))
+    request.phase().map(|phase| phase as u64)
 }
 
 fn config() -> watcher::Config {

@@ -34,37 +34,14 @@ pub const LONGEST_NAME: usize = 52;
     status = "AlignmentRequestStatus",
     derive = "PartialEq",
     doc = "One non-linear alignment of a patch to a template, run as a Job.",
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(
-        name = "Progress",
-        type_ = "integer",
-        json_path = ".status.progress.percent"
-    ),
-    printcolumn(name = "Stage", type_ = "string", json_path = ".status.progress.stage"),
-    printcolumn(name = "Template", type_ = "string", json_path = ".spec.template"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Job",
-        type_ = "string",
-        json_path = ".status.jobName",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Quality",
-        type_ = "number",
-        json_path = ".status.result.quality.depthResidualAfter",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Progressing\")].reason",
-        priority = 1
-    )
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Progress", "type": "integer", "jsonPath": ".status.progress.percent"}"#,
+    printcolumn = r#"{"name": "Stage", "type": "string", "jsonPath": ".status.progress.stage"}"#,
+    printcolumn = r#"{"name": "Template", "type": "string", "jsonPath": ".spec.template"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Job", "type": "string", "jsonPath": ".status.jobName", "priority": 1}"#,
+    printcolumn = r#"{"name": "Quality", "type": "number", "jsonPath": ".status.result.quality.depthResidualAfter", "priority": 1}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Progressing\")].reason", "priority": 1}"#
 )]
 pub struct AlignmentRequestSpec(pub AlignmentSpec);
 

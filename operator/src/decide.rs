@@ -198,3 +198,268 @@ fn fail_or_enlarge(case: &Case<'_>, job: &JobView, reason: &str) -> Decision {
         _ => Decision::wait(Story::Failed(ending::cause(job, pods, case.max_memory))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ending::tests::{failed_job, failed_pod, needs};
+    use crate::observe::{PodView, Terminated};
+    use crate::settings::Settings;
+    use crate::validate::{tests::with, validate};
+
+    fn job() -> JobView {
+        JobView {
+            end: None,
+            ..failed_job("")
+        }
+    }
+
+    fn complete() -> JobView {
+        JobView {
+            end: Some(JobEnd::Complete { at: None }),
+            ..job()
+        }
+    }
+
+    fn reported() -> Vec<Arc<PodView>> {
+        let message = json!({"schema": alignment_api::TERMINATION_SCHEMA, "outcome": "Success"});
+        vec![Arc::new(PodView {
+            phase: PodPhase::Succeeded,
+            terminated: Some(Terminated {
+                message: message.to_string(),
+                ..Terminated::default()
+            }),
+            ..PodView::default()
+        })]
+    }
+
+    /// A case with everything at its most usual; each test changes what it is about.
+    struct Given {
+        changes: Vec<(&'static str, Value)>,
+        job: JobState,
+        pods: Vec<Arc<PodView>>,
+        recorded: bool,
+        overdue: bool,
+    }
+
+    impl Default for Given {
+        fn default() -> Self {
+            Self {
+                changes: Vec::new(),
+                job: JobState::Present(job()),
+                pods: Vec::new(),
+                recorded: true,
+                overdue: false,
+            }
+        }
+    }
+
+    impl Given {
+        fn decide(self) -> Decision {
+            let request = with(&self.changes);
+            let verdict = validate(&request, &Settings::with_image("i"));
+            decide(&Case {
+                request: &request,
+                verdict: &verdict,
+                observed: &Observed {
+                    job: self.job,
+                    pods: self.pods,
+                },
+                max_memory: None,
+                end_is_recorded: self.recorded,
+                report_overdue: self.overdue,
+            })
+        }
+    }
+
+    fn status(value: Value) -> (&'static str, Value) {
+        ("/status", value)
+    }
+
+    #[test]
+    fn a_new_request_gets_its_job() {
+        let given = Given {
+            job: JobState::Never,
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::create(Attempt::FIRST, None));
+    }
+
+    #[test]
+    fn an_invalid_request_gets_none() {
+        let given = Given {
+            job: JobState::Never,
+            changes: vec![("/spec/template", json!("mouse"))],
+            ..Given::default()
+        };
+        let decision = given.decide();
+        assert_eq!(decision.intent, Intent::Nothing);
+        assert!(matches!(decision.story, Story::Invalid(violations) if violations.len() == 1));
+    }
+
+    #[test]
+    fn settings_that_change_later_do_not_stop_a_job_that_runs() {
+        let given = Given {
+            changes: vec![("/spec/template", json!("mouse"))],
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Underway(None)));
+    }
+
+    #[test]
+    fn a_deleted_job_is_followed_by_another_three_in_all() {
+        for (attempts, expected) in [(1, Some(2)), (2, Some(3)), (3, None), (7, None)] {
+            let given = Given {
+                job: JobState::Gone,
+                changes: vec![status(json!({"attempts": attempts, "phase": "Running"}))],
+                ..Given::default()
+            };
+            match (given.decide(), expected) {
+                (decision, Some(number)) => {
+                    let attempt = Attempt {
+                        number,
+                        right_sized: None,
+                    };
+                    let why = Some(Reason::JobDeleted);
+                    assert_eq!(decision, Decision::create(attempt, why));
+                }
+                (decision, None) => assert!(
+                    matches!(&decision.story, Story::Failed(cause) if cause.reason == Reason::JobDeleted),
+                    "{decision:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn suspending_reaches_the_job_unless_a_queue_has_charge_of_it() {
+        for (asked, suspended, queued, expected) in [
+            (true, false, false, Intent::SetSuspend(true)),
+            (false, true, false, Intent::SetSuspend(false)),
+            (true, true, false, Intent::Nothing),
+            (false, false, false, Intent::Nothing),
+            (false, true, true, Intent::Nothing),
+            (true, false, true, Intent::Nothing),
+        ] {
+            let given = Given {
+                changes: vec![("/spec/suspend", json!(asked))],
+                job: JobState::Present(JobView {
+                    queued,
+                    suspended,
+                    ..job()
+                }),
+                ..Given::default()
+            };
+            assert_eq!(given.decide().intent, expected);
+        }
+    }
+
+    #[test]
+    fn a_suspended_request_is_not_given_to_a_queue() {
+        let labels = json!({"kueue.x-k8s.io/queue-name": "team"});
+        let given = Given {
+            job: JobState::Never,
+            changes: vec![("/spec/suspend", json!(true)), ("/metadata/labels", labels)],
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Held));
+    }
+
+    #[test]
+    fn the_pods_report_is_waited_for_but_not_for_ever() {
+        for (pods, overdue, story) in [
+            (vec![], false, Story::AwaitingReport),
+            (vec![], true, Story::Completed),
+            (reported(), false, Story::Completed),
+        ] {
+            let given = Given {
+                job: JobState::Present(complete()),
+                pods,
+                overdue,
+                ..Given::default()
+            };
+            assert_eq!(given.decide(), Decision::wait(story));
+        }
+    }
+
+    #[test]
+    fn too_little_memory_gives_one_larger_attempt() {
+        let failed = failed_job("PodFailurePolicy");
+        let pods = vec![failed_pod(71, &needs(5 << 30))];
+        let given = Given {
+            job: JobState::Present(failed.clone()),
+            pods: pods.clone(),
+            ..Given::default()
+        };
+        let Intent::CreateJob(attempt) = given.decide().intent else {
+            panic!("no attempt");
+        };
+        assert_eq!(attempt.number, 2);
+        assert_eq!(attempt.right_sized.unwrap().to_string(), "5632Mi");
+
+        let given = Given {
+            job: JobState::Present(JobView {
+                right_sized: true,
+                ..failed
+            }),
+            pods,
+            ..Given::default()
+        };
+        assert!(matches!(given.decide().story, Story::Failed(_)));
+    }
+
+    #[test]
+    fn a_failure_without_a_pod_is_waited_for_then_told() {
+        for (overdue, waits) in [(false, true), (true, false)] {
+            let given = Given {
+                job: JobState::Present(failed_job("BackoffLimitExceeded")),
+                overdue,
+                ..Given::default()
+            };
+            assert_eq!(given.decide().story == Story::AwaitingReport, waits);
+        }
+        let deadline = Given {
+            job: JobState::Present(failed_job("DeadlineExceeded")),
+            ..Given::default()
+        };
+        assert!(matches!(deadline.decide().story, Story::Failed(_)));
+    }
+
+    #[test]
+    fn an_end_that_is_recorded_is_final_whatever_becomes_of_the_job() {
+        for job in [JobState::Never, JobState::Gone, JobState::Present(job())] {
+            for phase in ["Succeeded", "Failed"] {
+                let given = Given {
+                    job: job.clone(),
+                    changes: vec![status(json!({"phase": phase, "attempts": 1}))],
+                    ..Given::default()
+                };
+                assert_eq!(given.decide(), Decision::wait(Story::Over));
+            }
+        }
+    }
+
+    #[test]
+    fn the_job_may_vanish_only_once_its_end_is_recorded() {
+        for (recorded, ttl, expected) in [
+            (false, Some(60), Intent::Nothing),
+            (true, Some(60), Intent::SetTtl(Some(60))),
+            (true, None, Intent::Nothing),
+        ] {
+            let given = Given {
+                job: JobState::Present(complete()),
+                changes: vec![
+                    status(json!({"phase": "Succeeded", "attempts": 1})),
+                    ("/spec/ttlSecondsAfterFinished", json!(ttl)),
+                ],
+                recorded,
+                ..Given::default()
+            };
+            assert_eq!(given.decide().intent, expected);
+        }
+    }
+}

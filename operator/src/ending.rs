@@ -152,11 +152,10 @@ fn join(first: &str, second: &str) -> String {
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect();
-    let text = match parts.is_empty() {
-        true => "the aligner left no message".to_owned(),
-        false => parts.join(": "),
-    };
-    shorten(&text, LONGEST_MESSAGE)
+    if parts.is_empty() {
+        return "the aligner left no message".to_owned();
+    }
+    shorten(&parts.join(": "), LONGEST_MESSAGE)
 }
 
 #[cfg(test)]

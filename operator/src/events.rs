@@ -93,11 +93,15 @@ impl Events {
         let failure = status.failure.as_ref();
         let text = failure.map_or("", |failure| failure.message.as_str());
         match status.phase {
-            Some(Phase::Running) => self.send(request, "Started", "the aligner runs", true),
-            Some(Phase::Succeeded) => {
-                self.send(request, "Succeeded", "the result is written", true)
+            Some(Phase::Running) => {
+                self.send(request, "Started", "the aligner runs", true);
             }
-            Some(Phase::Suspended) => self.send(request, "Suspended", "no pod runs", true),
+            Some(Phase::Succeeded) => {
+                self.send(request, "Succeeded", "the result is written", true);
+            }
+            Some(Phase::Suspended) => {
+                self.send(request, "Suspended", "no pod runs", true);
+            }
             Some(Phase::Failed) => match failure.map(|failure| failure.reason.as_str()) {
                 Some("InvalidRequest") if status.job_name.is_none() => {
                     self.send(request, "InvalidRequest", text, false);

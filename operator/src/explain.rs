@@ -60,14 +60,12 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// The document, or where and why it is none.
 fn parse(text: &str) -> Result<RequestDocument, Vec<Violation>> {
-    let document = serde_yaml_ng::Deserializer::from_str(text);
-    let parsed: Result<RequestDocument, _> = serde_path_to_error::deserialize(document);
-    parsed.map_err(|error| {
-        vec![Violation {
-            field: error.path().to_string(),
-            message: error.inner().to_string(),
-        }]
-    })
+    let violation = |field: String, message: String| vec![Violation { field, message }];
+    // By way of JSON: on its own, the YAML reader takes `volume: …` for a field and wants a tag.
+    let document: serde_json::Value = serde_yaml_ng::from_str(text)
+        .map_err(|error| violation("file".into(), error.to_string()))?;
+    serde_path_to_error::deserialize(document)
+        .map_err(|error| violation(error.path().to_string(), error.inner().to_string()))
 }
 
 fn as_stored(document: RequestDocument) -> AlignmentRequest {

@@ -62,9 +62,8 @@ impl Elector {
             let rest = RENEW_WITHIN.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(rest, self.attempt()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return,
+                Ok(Ok(false)) | Err(_) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "Lease not renewed"),
-                Err(_) => return,
             }
         }
     }

@@ -156,8 +156,10 @@ impl Metrics {
 fn resource(path: &str) -> String {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let rest = match parts.as_slice() {
-        ["apis", _, _, "namespaces", _, rest @ ..] | ["api", _, "namespaces", _, rest @ ..] => rest,
-        ["apis", _, _, rest @ ..] | ["api", _, rest @ ..] => rest,
+        ["apis", _, _, "namespaces", _, rest @ ..]
+        | ["api", _, "namespaces", _, rest @ ..]
+        | ["apis", _, _, rest @ ..]
+        | ["api", _, rest @ ..] => rest,
         _ => &[],
     };
     match rest {

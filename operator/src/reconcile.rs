@@ -52,6 +52,10 @@ pub async fn reconcile(request: Arc<AlignmentRequest>, scope: Arc<Scope>) -> Res
 }
 
 /// When a failed reconcile is tried again.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the form that the controller calls"
+)]
 pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Scope>) -> Action {
     let context = &scope.context;
     context.metrics.reconcile_errors.inc();
@@ -231,7 +235,7 @@ impl Pass<'_> {
             pods: &applied.observed.pods,
             refusal: applied.refusal.as_ref().map(|(refusal, _)| refusal),
             progress: progress.as_ref(),
-            now: Timestamp::now(),
+            now: whole_second(Timestamp::now()),
         });
         if self.request.status.as_ref() == Some(&status) {
             return Ok(());
@@ -257,13 +261,18 @@ impl Pass<'_> {
                 let waited = self.scope.context.memory.awaiting_report(self.uid);
                 Action::requeue(REPORT_PATIENCE.saturating_sub(waited) + Duration::from_millis(50))
             }
-            Story::Underway(_) if self.pods_are_missing(applied) => Action::requeue(POD_PATIENCE),
+            Story::Underway(_) if pods_are_missing(applied) => Action::requeue(POD_PATIENCE),
             _ => Action::await_change(),
         }
     }
+}
 
-    fn pods_are_missing(&self, applied: &Applied) -> bool {
-        let held = applied.observed.job().is_none_or(|job| job.suspended);
-        !held && applied.observed.pods.is_empty()
-    }
+/// Times in a status have no fractions, by convention.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn pods_are_missing(applied: &Applied) -> bool {
+    let held = applied.observed.job().is_none_or(|job| job.suspended);
+    !held && applied.observed.pods.is_empty()
 }

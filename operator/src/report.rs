@@ -29,7 +29,7 @@ pub fn termination(bytes: &[u8]) -> Option<TerminationMessage> {
         return None;
     }
     message.message = sentence(&message.message);
-    message.result = message.result.map(bounded_result);
+    message.result = message.result.as_ref().map(bounded_result);
     Some(message)
 }
 
@@ -70,30 +70,30 @@ const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
-fn bounded_result(result: ResultSummary) -> ResultSummary {
-    let artifacts = result.artifacts.into_iter().take(64).map(bounded_artifact);
+fn bounded_result(result: &ResultSummary) -> ResultSummary {
+    let artifacts = result.artifacts.iter().take(64).map(bounded_artifact);
     let warnings = result.warnings.iter().take(32);
     ResultSummary {
-        quality: bounded_quality(result.quality),
+        quality: bounded_quality(&result.quality),
         artifacts: artifacts.collect(),
         warnings: warnings.map(|warning| sentence(warning)).collect(),
     }
 }
 
-fn bounded_artifact(artifact: Artifact) -> Artifact {
+fn bounded_artifact(artifact: &Artifact) -> Artifact {
     Artifact {
         name: shorten(&sentence(&artifact.name), 255),
         sha256: shorten(&sentence(&artifact.sha256), 64),
         bytes: artifact.bytes.min(i64::MAX as u64),
-        ..artifact
+        kind: artifact.kind,
     }
 }
 
-fn bounded_quality(quality: Quality) -> Quality {
+fn bounded_quality(quality: &Quality) -> Quality {
     Quality {
         folded_cells: quality.folded_cells.min(i64::MAX as u64),
         inverse_folded_cells: quality.inverse_folded_cells.min(i64::MAX as u64),
-        ..quality
+        ..quality.clone()
     }
 }
 

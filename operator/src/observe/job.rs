@@ -9,6 +9,10 @@ use crate::crd::AlignmentRequest;
 use crate::quantity::Memory;
 
 /// A Job of a request.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "four facts that do not depend on each other"
+)]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobView {
     /// Its name.
