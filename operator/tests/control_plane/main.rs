@@ -3,6 +3,14 @@
 //!
 //! `make test` starts the control plane and names it in `VOLUBA_TEST_KUBECONFIG`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 mod cluster;
 
 use std::time::Duration;
