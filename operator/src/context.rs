@@ -11,7 +11,7 @@ use crate::events::Events;
 use crate::logs::{Followers, MOST_FOLLOWERS};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::observe::PodIndex;
+use crate::observe::{PodIndex, Ready};
 use crate::settings::Settings;
 
 /// Shared by all reconciles of the program.
@@ -50,6 +50,8 @@ pub struct Scope {
     pub context: Arc<Context>,
     /// Jobs that the watch shows.
     pub jobs: Store<Job>,
+    /// Whether all Jobs are known.
+    pub jobs_ready: Arc<Ready>,
     /// Pods that the watch shows.
     pub pods: Arc<PodIndex>,
     /// Logs that are followed.

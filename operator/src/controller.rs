@@ -24,7 +24,7 @@ use crate::context::{Context, Scope};
 use crate::crd::AlignmentRequest;
 use crate::logs::Followers;
 use crate::memory::Memory;
-use crate::observe::PodIndex;
+use crate::observe::{PodIndex, Ready};
 use crate::reconcile::{error_policy, reconcile};
 
 /// Reconciles at the same time, over all scopes.
@@ -73,8 +73,15 @@ async fn run_scope(
             predicates::generation.combine(phase),
             PredicateConfig::default(),
         );
+    let jobs_ready = Arc::new(Ready::default());
+    let filled = jobs_ready.clone();
     let jobs = watch_jobs(&context, namespace)
         .reflect(job_writer)
+        .inspect(move |event| {
+            if let Ok(Event::InitDone) = event {
+                filled.set();
+            }
+        })
         .touched_objects();
     let pod_triggers = watch_pods(&context.client, namespace, pods.clone());
     let progress_triggers = stream::unfold(triggers, |mut triggers| async move {
@@ -85,6 +92,7 @@ async fn run_scope(
     let scope = Arc::new(Scope {
         context,
         jobs: job_store,
+        jobs_ready,
         pods,
         followers,
     });

@@ -24,9 +24,6 @@ pub enum Error {
         /// What was asked.
         call: &'static str,
     },
-    /// The caches ended, which happens only while the program stops.
-    #[error("the watches have ended")]
-    Stopped,
     /// A defect of the operator; only this request suffers.
     #[error("defect of the operator: {0}")]
     Panicked(String),

@@ -73,18 +73,32 @@ impl Elector {
     /// # Errors
     /// What the API server answers.
     pub async fn release(&mut self) -> Result<(), Error> {
-        let Some((mut lease, _)) = self.seen.take() else {
+        let Some((lease, _)) = self.seen.take() else {
             return Ok(());
         };
-        if let Some(spec) = &mut lease.spec
-            && spec.holder_identity.as_deref() == Some(&self.me)
-        {
-            spec.holder_identity = Some(String::new());
-            let params = PostParams::default();
-            let replaced = self.api.replace(&self.name, &params, &lease);
-            call("release lease", replaced).await?;
+        match self.give_up(lease).await {
+            // The last renewal was still under way when it was cut off.
+            Err(error) if error.is_outdated() => {
+                let now = call("get lease", self.api.get_opt(&self.name)).await?;
+                match now {
+                    Some(lease) => self.give_up(lease).await,
+                    None => Ok(()),
+                }
+            }
+            answer => answer,
         }
-        Ok(())
+    }
+
+    async fn give_up(&self, mut lease: Lease) -> Result<(), Error> {
+        if !self.is_mine(&lease) {
+            return Ok(());
+        }
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = Some(String::new());
+        }
+        let params = PostParams::default();
+        let replaced = self.api.replace(&self.name, &params, &lease);
+        call("release lease", replaced).await.map(drop)
     }
 
     /// One try to get or keep the Lease; tells whether it is held now.

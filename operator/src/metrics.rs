@@ -135,7 +135,8 @@ impl Metrics {
         self.api_requests.get_or_create(&labels).get()
     }
 
-    fn count(&self, request: &http::Request<Body>) {
+    /// Counts a request to the API server.
+    pub fn count(&self, request: &http::Request<Body>) {
         let watch = request
             .uri()
             .query()

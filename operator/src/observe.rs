@@ -6,6 +6,7 @@
 
 pub mod job;
 pub mod pods;
+pub mod ready;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use kube::{
 
 pub use job::{JobEnd, JobView};
 pub use pods::{PodIndex, PodPhase, PodView, Problem, Terminated};
+pub use ready::Ready;
 
 use crate::build::metadata::job_name;
 use crate::crd::AlignmentRequest;

@@ -73,11 +73,7 @@ pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Sc
 
 async fn run(seen: &Arc<AlignmentRequest>, scope: &Scope) -> Result<Action, Error> {
     let context = &scope.context;
-    scope
-        .jobs
-        .wait_until_ready()
-        .await
-        .map_err(|_| Error::Stopped)?;
+    scope.jobs_ready.wait().await;
     scope.pods.wait_until_ready().await;
     let request = context.memory.freshest(seen);
     let uid = request.uid().unwrap_or_default();

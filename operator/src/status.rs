@@ -71,7 +71,6 @@ pub fn derive(facts: &Facts<'_>) -> AlignmentRequestStatus {
             job.attempt
                 .clamp(status.attempts.unwrap_or(0).min(100), 100),
         );
-        status.start_time = status.start_time.or_else(|| job.start_time.clone());
     }
     match facts.story {
         Story::Over => {}
@@ -101,6 +100,14 @@ pub fn derive(facts: &Facts<'_>) -> AlignmentRequestStatus {
             let standing = standing(facts);
             stand(&mut status, facts, &standing);
         }
+    }
+    if matches!(
+        status.phase,
+        Some(Phase::Running | Phase::Succeeded | Phase::Failed)
+    ) {
+        // Not before: alone it is not worth a write.
+        let started = facts.job.and_then(|job| job.start_time.clone());
+        status.start_time = status.start_time.or(started);
     }
     status
 }
@@ -232,7 +239,6 @@ fn underway(facts: &Facts<'_>, job: &JobView) -> Standing {
         .filter(|pod| !pod.deleting && pod.phase != PodPhase::Failed)
         .max_by_key(|pod| pod.created);
     let Some(pod) = newest else {
-        // The reason of an earlier reconcile stays until there is something to tell.
         return carry_over(facts, job);
     };
     if pod.phase != PodPhase::Pending {
@@ -241,15 +247,11 @@ fn underway(facts: &Facts<'_>, job: &JobView) -> Standing {
     }
     match obstacle(pod) {
         Some((reason, message)) => Standing::new(Phase::Pending, false, reason, message),
-        None => Standing::new(
-            Phase::Pending,
-            true,
-            Reason::JobCreated,
-            format!("pod {} is about to start", pod.name),
-        ),
+        None => carry_over(facts, job),
     }
 }
 
+/// The reason of an earlier reconcile stays until there is something to tell.
 fn carry_over(facts: &Facts<'_>, job: &JobView) -> Standing {
     let told = facts.request.status.iter().flat_map(|s| &s.conditions);
     let progressing = told
@@ -267,7 +269,7 @@ fn carry_over(facts: &Facts<'_>, job: &JobView) -> Standing {
             Phase::Pending,
             true,
             Reason::JobCreated,
-            format!("Job {} has no pod yet", job.name),
+            format!("Job {} is made, its pod does not run yet", job.name),
         ),
     }
 }

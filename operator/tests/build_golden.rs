@@ -1,6 +1,14 @@
 //! A request goes in, a Job comes out, as `operator explain` shows it. `UPDATE_GOLDEN=1` rewrites
 //! what is expected.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 use std::path::PathBuf;
 
 use clap::Parser;

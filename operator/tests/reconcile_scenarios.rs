@@ -1,13 +1,21 @@
 //! The whole reconcile against a scripted API server: exactly these requests, in this order, and
 //! no other.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use k8s_openapi::api::batch::v1::Job;
 use kube::client::Body;
-use kube::runtime::reflector::{self, store::Writer};
+use kube::runtime::reflector::{self, ObjectRef, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::{Client, ResourceExt};
 use operator::build::metadata::job_name;
@@ -17,7 +25,7 @@ use operator::error::Error;
 use operator::events;
 use operator::logs::Followers;
 use operator::metrics::Metrics;
-use operator::observe::PodIndex;
+use operator::observe::{PodIndex, Ready};
 use operator::reconcile::reconcile;
 use operator::settings::Settings;
 use serde_json::{Value, json};
@@ -30,6 +38,8 @@ const JOBS: &str = "/apis/batch/v1/namespaces/alice/jobs";
 const STATUS: &str =
     "/apis/voluba.ebrains.eu/v1alpha1/namespaces/alice/alignmentrequests/minimal/status";
 
+const LOG: &str = "/api/v1/namespaces/alice/pods/pod/log";
+
 /// One operator, its caches, and the API server's side of its connection.
 struct Bench {
     scope: Arc<Scope>,
@@ -37,6 +47,7 @@ struct Bench {
     jobs: Writer<Job>,
     request: Value,
     version: u64,
+    triggers: mpsc::Receiver<ObjectRef<AlignmentRequest>>,
     _events: mpsc::Receiver<events::Note>,
 }
 
@@ -51,10 +62,12 @@ impl Bench {
         let (store, mut jobs) = reflector::store();
         jobs.apply_watcher_event(&Event::Init);
         jobs.apply_watcher_event(&Event::InitDone);
+        let ready = Ready::default();
+        ready.set();
         let pods = Arc::new(PodIndex::default());
         pods.take(Event::Init);
         pods.take(Event::InitDone);
-        let (trigger, _) = mpsc::channel(16);
+        let (trigger, triggers) = mpsc::channel(16);
         let followers = Followers::new(client, context.log_permits.clone(), metrics, trigger);
         let text = include_str!("fixtures/minimal.yaml");
         let mut request: Value = serde_yaml_ng::from_str(text).unwrap();
@@ -65,6 +78,7 @@ impl Bench {
             scope: Arc::new(Scope {
                 context: Arc::new(context),
                 jobs: store,
+                jobs_ready: Arc::new(ready),
                 pods,
                 followers,
             }),
@@ -72,6 +86,7 @@ impl Bench {
             jobs,
             request,
             version: 10,
+            triggers,
             _events: receiver,
         }
     }
@@ -113,7 +128,8 @@ impl Bench {
                 self.request["metadata"]["resourceVersion"] = self.next_version();
                 answer = self.request.clone();
             }
-            let bytes = Body::from(serde_json::to_vec(&answer).unwrap());
+            let json = serde_json::to_vec(&answer).unwrap();
+            let bytes = Body::from(step.text.map_or(json, String::into_bytes));
             reply.send_response(Response::builder().status(step.code).body(bytes).unwrap());
             sent.push(body);
         }
@@ -139,7 +155,7 @@ impl Bench {
     }
 
     /// The watch shows a pod of the Job.
-    fn see_pod(&self, status: Value) {
+    fn see_pod(&self, status: &Value) {
         let pod = json!({
             "metadata": {
                 "name": "pod", "namespace": "alice", "uid": "pod-uid",
@@ -164,6 +180,8 @@ struct Step {
     code: StatusCode,
     /// Nothing echoes what was sent.
     answer: Option<Value>,
+    /// Instead of JSON.
+    text: Option<String>,
 }
 
 fn step(method: &'static str, path: impl Into<String>) -> Step {
@@ -172,6 +190,7 @@ fn step(method: &'static str, path: impl Into<String>) -> Step {
         path: path.into(),
         code: StatusCode::OK,
         answer: None,
+        text: None,
     }
 }
 
@@ -196,7 +215,7 @@ fn progressing(bench: &Bench) -> &str {
 }
 
 #[tokio::test]
-async fn from_creation_to_success_in_four_writes_without_a_read() {
+async fn from_creation_to_success_in_four_writes_without_a_read_but_the_log() {
     let mut bench = Bench::new();
     let (done, sent) = bench
         .reconcile(vec![step("POST", JOBS), step("PATCH", STATUS)])
@@ -210,27 +229,23 @@ async fn from_creation_to_success_in_four_writes_without_a_read() {
     bench.reconcile(vec![]).await.0.unwrap();
 
     bench.see_job(job.clone(), json!({"active": 1}));
-    bench.see_pod(json!({"phase": "Pending"}));
-    bench
-        .reconcile(vec![step("PATCH", STATUS)])
-        .await
-        .0
-        .unwrap();
-    assert_eq!(bench.phase(), "Pending");
+    bench.see_pod(&json!({"phase": "Pending"}));
+    bench.reconcile(vec![]).await.0.unwrap();
+
+    bench.see_pod(&json!({"phase": "Running"}));
+    let log = failing(step("GET", LOG), 404, "NotFound", "no");
+    let script = vec![step("PATCH", STATUS), log];
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!(bench.phase(), "Running");
 
     let end = json!({"schema": alignment_api::TERMINATION_SCHEMA, "outcome": "Success",
         "result": {"quality": alignment_api::Quality::default()}});
     let terminated = json!({"terminated": {"exitCode": 0, "message": end.to_string()}});
     bench.see_pod(
-        json!({"phase": "Succeeded", "containerStatuses": [{"name": "aligner",
+        &json!({"phase": "Succeeded", "containerStatuses": [{"name": "aligner",
         "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": terminated}]}),
     );
-    bench
-        .reconcile(vec![step("PATCH", STATUS)])
-        .await
-        .0
-        .unwrap();
-    assert_eq!(bench.phase(), "Running");
+    bench.reconcile(vec![]).await.0.unwrap();
 
     let complete = json!({"conditions": [{"type": "Complete", "status": "True"}],
         "completionTime": "2026-01-01T00:00:00Z"});
@@ -248,6 +263,40 @@ async fn from_creation_to_success_in_four_writes_without_a_read() {
     assert_eq!(bench.request["status"]["result"]["quality"]["overlap"], 0.0);
 
     bench.reconcile(vec![]).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn progress_in_the_log_reaches_the_status() {
+    let mut bench = Bench::new();
+    let script = vec![step("POST", JOBS), step("PATCH", STATUS)];
+    let (_, sent) = bench.reconcile(script).await;
+    bench.see_job(created(&sent), json!({"active": 1}));
+    bench.see_pod(&json!({"phase": "Running"}));
+    let line = |stage: &str, percent: i32| {
+        let schema = alignment_api::PROGRESS_SCHEMA;
+        json!({"schema": schema, "stage": stage, "percent": percent, "level": 1}).to_string()
+    };
+    let mut log = step("GET", LOG);
+    log.text = Some(format!(
+        "started\n{}\n{}\n{{\"stage\": \"write\", \"percent\": 99}}\n{}\n",
+        line("load", 2),
+        line("register", 30),
+        line("register", 31),
+    ));
+    let script = vec![step("PATCH", STATUS), log];
+    bench.reconcile(script).await.0.unwrap();
+    // Both stages at once, and the last line at the end of the stream.
+    for _ in 0..3 {
+        let trigger = tokio::time::timeout(Duration::from_secs(5), bench.triggers.recv());
+        assert_eq!(trigger.await.unwrap().unwrap().name, "minimal");
+    }
+    bench
+        .reconcile(vec![step("PATCH", STATUS)])
+        .await
+        .0
+        .unwrap();
+    let progress = json!({"stage": "register", "percent": 31, "level": 1});
+    assert_eq!(bench.request["status"]["progress"], progress);
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
-use tokio::sync::watch;
 
+use super::Ready;
 use crate::build::metadata::REQUEST;
 use crate::build::pod::CONTAINER;
 use crate::crd::AlignmentRequest;
@@ -167,18 +167,10 @@ struct Tables {
 }
 
 /// All aligner pods, by Job.
+#[derive(Default)]
 pub struct PodIndex {
     tables: Mutex<Tables>,
-    ready: watch::Sender<bool>,
-}
-
-impl Default for PodIndex {
-    fn default() -> Self {
-        Self {
-            tables: Mutex::default(),
-            ready: watch::Sender::new(false),
-        }
-    }
+    ready: Ready,
 }
 
 impl PodIndex {
@@ -193,8 +185,7 @@ impl PodIndex {
 
     /// Waits until the first list is complete.
     pub async fn wait_until_ready(&self) {
-        // The sender lives as long as `self`, so that waiting cannot fail.
-        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+        self.ready.wait().await;
     }
 
     /// Takes in what a watch reports; gives the requests that are concerned.
@@ -209,7 +200,7 @@ impl PodIndex {
             }
             Event::InitDone => {
                 tables.by_job = std::mem::take(&mut tables.incoming);
-                self.ready.send_replace(true);
+                self.ready.set();
                 let pods = tables.by_job.values().flat_map(BTreeMap::values);
                 return pods.map(|pod| pod.trigger()).collect();
             }
