@@ -3,8 +3,21 @@
 #   dev/with-control-plane.sh cargo test -p operator
 # The command sees KUBECONFIG and VOLUBA_TEST_KUBECONFIG, and kubectl and helm on its PATH. Several
 # may run at once. The control plane goes when the command ends, however it ends.
+# An existing cluster is used instead if VOLUBA_TEST_KUBECONFIG names its kubeconfig: the tests make
+# namespaces, the custom resource definition and roles there.
 . "$(dirname "$0")/lib/common.sh"
 [ $# -gt 0 ] || die "usage: with-control-plane.sh COMMAND [ARGUMENT...]"
+
+if [ -n "${VOLUBA_TEST_KUBECONFIG:-}" ]; then
+  [ -r "$VOLUBA_TEST_KUBECONFIG" ] || die "VOLUBA_TEST_KUBECONFIG: cannot read $VOLUBA_TEST_KUBECONFIG"
+  export KUBECONFIG=$VOLUBA_TEST_KUBECONFIG
+  if ! command -v kubectl >/dev/null || ! command -v helm >/dev/null; then
+    BIN=$("$ROOT/dev/build-kubernetes.sh")
+    export PATH=$BIN:$PATH
+  fi
+  say "using the cluster of $KUBECONFIG instead of a temporary control plane"
+  exec "$@"
+fi
 
 port_base_free() {
   local port
