@@ -183,7 +183,7 @@ def write_request(matrix, template, patch):
     row = lambda values: "[" + ", ".join(number(value) for value in values) + "]"
     matrix_rows = "\n".join(f"    - {row(values)}" for values in matrix)
     landmarks = "\n".join(
-        f"  - {{name: fundus-{k + 1}, template: {row(t)}, patch: {row(p)}}}" for k, (t, p) in enumerate(zip(template, patch)))
+        f"  - {{name: pair-{k + 1}, template: {row(t)}, patch: {row(p)}}}" for k, (t, p) in enumerate(zip(template, patch)))
     (HERE / "request.yaml").write_text(f"""\
 # The bundled example: made by make_example.py, run by `make run` and, in a cluster, by `make demo`.
 apiVersion: voluba.ebrains.eu/v1alpha1
