@@ -142,7 +142,11 @@ fn template(name: Option<&str>, mounts: &Mounts) -> Result<(String, PathBuf), Er
     };
     found.cloned().ok_or_else(|| {
         let names: Vec<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
-        let names = names.join(", ");
+        let names = if names.is_empty() {
+            "none; --template NAME=FILE offers one".to_owned()
+        } else {
+            names.join(", ")
+        };
         let message = match name {
             Some(name) => format!("`{name}` is not offered here (offered: {names})"),
             None => format!("is missing, and there is no default (offered: {names})"),

@@ -9,6 +9,7 @@ use crate::{
     affine::Affine,
     depth,
     error::Error,
+    io::atomic,
     job::Job,
     load::{self, Loaded, PatchDepth},
     observer,
@@ -32,6 +33,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     enter(Stage::Load)?;
     let mut loaded = load::load(job)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
+    atomic::check_writable(&job.folder)?;
     enter(Stage::Depth)?;
     let depth = patch_depth(&loaded.depth, reporter, &mut warnings)?;
     enter(Stage::Register)?;

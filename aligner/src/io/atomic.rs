@@ -79,6 +79,28 @@ fn try_write(
     })
 }
 
+/// Finds out, before hours of computing, whether files can be made in a folder: tries it in the
+/// nearest folder that exists. Leaves nothing behind.
+///
+/// # Errors
+/// [`WriteError`] naming the folder.
+pub fn check_writable(folder: &Path) -> Result<(), WriteError> {
+    let existing = folder
+        .ancestors()
+        .find(|ancestor| ancestor.exists())
+        .unwrap_or(Path::new("."));
+    match tempfile::Builder::new()
+        .prefix(".writable.")
+        .tempfile_in(existing)
+    {
+        Ok(_) => Ok(()),
+        Err(source) => Err(WriteError {
+            path: folder.to_owned(),
+            source,
+        }),
+    }
+}
+
 struct Hashing<W> {
     inner: W,
     hash: Sha256,
@@ -124,6 +146,18 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("a.txt"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_found_out_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("new/folder")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        // Not even root can make a file below a file.
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = check_writable(&file.join("results")).unwrap_err();
+        assert!(error.to_string().contains("file/results"), "{error}");
     }
 
     #[test]
