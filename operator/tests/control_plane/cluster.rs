@@ -37,7 +37,7 @@ fn rules() -> Value {
         rule(
             "voluba.ebrains.eu",
             "alignmentrequests",
-            &["get", "list", "watch"]
+            &["list", "watch"]
         ),
         rule("voluba.ebrains.eu", "alignmentrequests/status", &["patch"]),
         rule(
