@@ -34,11 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn rules() -> Value {
     let rule = |group: &str, resource: &str, verbs: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
     json!([
-        rule(
-            "voluba.ebrains.eu",
-            "alignmentrequests",
-            &["get", "list", "watch"]
-        ),
+        rule("voluba.ebrains.eu", "alignmentrequests", &["list", "watch"]),
         rule("voluba.ebrains.eu", "alignmentrequests/status", &["patch"]),
         rule(
             "batch",
