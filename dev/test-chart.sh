@@ -98,16 +98,16 @@ no_warning() { ! grep -i warning "$WORK/install.log"; }
 check "without a warning of the API server" no_warning
 check "the notes print a request for the first template" grep -q 'template: example' "$WORK/install.log"
 check "the resource definition is established" installed_crd
-for right in "get alignmentrequests" "patch alignmentrequests/status" "create jobs" "delete jobs" "patch jobs" "watch pods" \
+for right in "list alignmentrequests" "patch alignmentrequests/status" "create jobs" "get jobs" "patch jobs" "watch pods" \
   "get pods/log" "create events.events.k8s.io" "update leases"; do
   # shellcheck disable=SC2086
   check "the operator may $right" may voluba $right
 done
-for right in "get secrets" "create pods" "delete alignmentrequests" "update alignmentrequests" "get pods" "get configmaps" "delete leases"; do
+for right in "get secrets" "create pods" "delete jobs" "get alignmentrequests" "delete alignmentrequests" "update alignmentrequests" "get pods" "get configmaps" "delete leases"; do
   # shellcheck disable=SC2086
   check "the operator may not $right" may_not voluba $right
 done
-check "the operator may do nothing elsewhere" may_not default get alignmentrequests
+check "the operator may do nothing elsewhere" may_not default list alignmentrequests
 check "upgrades to the whole cluster" install voluba-align --set scope=cluster
 check "cluster scope: the operator may create jobs elsewhere" may default create jobs
 check "cluster scope: but no leases" may_not default update leases

@@ -30,26 +30,19 @@ const SKIP: &str = "VOLUBA_SKIP_CONTROL_PLANE";
 /// Nothing here takes long on an idle machine; a busy one gets its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Exactly what the chart grants.
+/// Exactly what the chart grants: the rules are read from its templates.
 fn rules() -> Value {
-    let rule = |group: &str, resource: &str, verbs: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
-    json!([
-        rule("voluba.ebrains.eu", "alignmentrequests", &["list", "watch"]),
-        rule("voluba.ebrains.eu", "alignmentrequests/status", &["patch"]),
-        rule(
-            "batch",
-            "jobs",
-            &["get", "list", "watch", "create", "patch"]
-        ),
-        rule("", "pods", &["list", "watch"]),
-        rule("", "pods/log", &["get"]),
-        rule("events.k8s.io", "events", &["create", "patch"]),
-        rule(
-            "coordination.k8s.io",
-            "leases",
-            &["get", "create", "update"]
-        ),
-    ])
+    let chart = include_str!("../../../charts/voluba-align/templates/_helpers.tpl");
+    let mut rules = Vec::new();
+    for name in ["rules", "leaseRule"] {
+        let start = format!("{{{{- define \"voluba-align.{name}\" -}}}}");
+        let (_, rest) = chart.split_once(&start).expect(name);
+        let (yaml, _) = rest.split_once("{{- end }}").expect(name);
+        let part: Vec<Value> = serde_yaml_ng::from_str(yaml).expect(name);
+        rules.extend(part);
+    }
+    assert!(rules.len() >= 7, "{rules:?}");
+    Value::Array(rules)
 }
 
 /// One test's place.

@@ -174,7 +174,7 @@ async fn a_request_becomes_one_job_and_its_result_reaches_the_status() {
     let arguments = container.args.clone().unwrap().join(" ");
     assert_eq!(
         arguments,
-        "run /request/request.json --claim patches=/claims/0 --claim results=/claims/1 \
+        "run /request/request.json --claim patches=/claims/patches --claim results=/claims/results \
          --template bigbrain=/static-data/bigbrain/depth.nii.gz --progress json \
          --termination-message /dev/termination-log --threads 2"
     );
