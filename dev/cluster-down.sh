@@ -9,7 +9,8 @@
 # Guards the rm -rf below against a mistyped folder.
 [ -f "$CLUSTER/mode" ] || die "$CLUSTER was not made by cluster-up.sh; nothing removed"
 exec 9> "$CLUSTER/lock"
-flock -n 9 || die "another cluster-up.sh or cluster-down.sh works on $CLUSTER"
+# A start that was cut off may have a child left that still holds the lock for a moment.
+flock -w 20 9 || die "another cluster-up.sh or cluster-down.sh works on $CLUSTER"
 if [ "$(cat "$CLUSTER/mode")" = node ]; then
   [ "$(id -u)" = 0 ] || die "this cluster has a node, which only root can end"
   node_down

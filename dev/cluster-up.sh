@@ -31,7 +31,8 @@ export BIN
 
 mkdir -p "$CLUSTER" "$RUN" "$LOGS" "$VOLUMES"
 exec 9> "$CLUSTER/lock"
-flock -n 9 || die "another cluster-up.sh or cluster-down.sh works on $CLUSTER"
+# A start that was cut off may have a child left that still holds the lock for a moment.
+flock -w 20 9 || die "another cluster-up.sh or cluster-down.sh works on $CLUSTER"
 if [ -f "$CLUSTER/mode" ] && [ "$(cat "$CLUSTER/mode")" != "$mode" ]; then
   die "the cluster in $CLUSTER was started as '$(cat "$CLUSTER/mode")', not as '$mode': run dev/cluster-down.sh first"
 fi

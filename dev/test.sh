@@ -28,6 +28,7 @@ part clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 part shell dev/test-shell.sh
 part rust dev/with-control-plane.sh cargo test --workspace --locked --no-fail-fast
 part interop dev/test-interop.sh
+part docs dev/test-docs.sh
 part chart dev/test-chart.sh
 part cluster dev/test-cluster-clean.sh
 part node dev/test-node.sh
@@ -50,12 +51,12 @@ level() { # name, "passed failed"...
     read -r p f <<< "${counts:-0 0}"
     passed=$((passed + p)) failed=$((failed + f))
   done
-  printf 'level %-34s %5d passed, %d failed\n' "$name" "$passed" "$failed"
+  printf 'level %-42s %5d passed, %d failed\n' "$name" "$passed" "$failed"
   [ "$passed" -gt 0 ] || [ "${VOLUBA_SKIP_NODE:-}${name:0:1}" = 14 ] || { echo "error: no test ran at this level"; failed=$((failed + 1)); }
   total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
 }
 echo
-level "1 units, programs, interoperability" "$(rust_counts 1)" "$(script_counts interop)"
+level "1 units, programs, other programs, docs" "$(rust_counts 1)" "$(script_counts interop)" "$(script_counts docs)"
 level "2 scenarios, scripted API server" "$(rust_counts 2)"
 level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts chart)"
 level "4 real node" "$(script_counts cluster)" "$(script_counts node)"

@@ -87,13 +87,13 @@ pub struct DepthArgs {
     #[arg(long)]
     pub validity: Option<PathBuf>,
     /// Values that mean outside of the brain.
-    #[arg(long, value_delimiter = ',', default_values_t = [0])]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_values_t = [0])]
     pub csf: Vec<i32>,
     /// Values that mean cortical grey matter.
-    #[arg(long, value_delimiter = ',', default_values_t = [100])]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_values_t = [100])]
     pub grey: Vec<i32>,
     /// Values that mean white matter.
-    #[arg(long, value_delimiter = ',', default_values_t = [200])]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_values_t = [200])]
     pub white: Vec<i32>,
 }
 
@@ -109,12 +109,17 @@ pub struct RegisterArgs {
     /// 4×4 matrix patch → template in mm: text, JSON, a v0 request body, or transformMatrix.json.
     #[arg(long)]
     pub placement: PathBuf,
-    /// Patch space of matrix and landmarks. Omitted: what the file's format implies, else viewer.
+    /// Patch space of the matrix. Omitted: what the file's format implies, else viewer.
     #[arg(long, value_enum)]
     pub space: Option<SpaceArg>,
-    /// Landmark pairs: a v0 request body, landmark-pairs.json, or CSV.
+    /// Landmark pairs: a v0 request body, landmark-pairs.json, or CSV with the columns template_x
+    /// to patch_z and optionally name, active, weight.
     #[arg(long)]
     pub landmarks: Option<PathBuf>,
+    /// Patch space of the landmarks. Omitted: what their file's format implies (viewer for both
+    /// JSON forms), else that of the matrix.
+    #[arg(long, value_enum)]
+    pub landmark_space: Option<SpaceArg>,
     /// Set of parameters.
     #[arg(long, value_enum, default_value = "standard")]
     pub preset: PresetArg,

@@ -35,7 +35,7 @@ pub fn execute(cli: &Cli, out: &mut dyn Write) -> Result<Option<Report>, Error> 
         Command::Register(args) => register::register(args, &reporter).map(Some),
         Command::Demo(args) => demo(args, &reporter).map(Some),
         Command::Validate(args) => validate(args, out).map(|()| None),
-        Command::Depth(args) => compute_depth(args, &reporter).map(|()| None),
+        Command::Depth(args) => compute_depth(args, cli.global.quiet, &reporter).map(|()| None),
         Command::Apply(args) => apply::apply(args).map(|()| None),
         Command::Inspect(args) => inspect::inspect(args, out).map(|()| None),
     };
@@ -84,19 +84,25 @@ fn validate(args: &ValidateArgs, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-fn compute_depth(args: &DepthArgs, reporter: &Reporter) -> Result<(), Error> {
-    reporter.stage(alignment_api::Stage::Depth);
-    let read = nifti::read_labels(&args.segmentation)
-        .map_err(|source| Error::volume("segmentation", source))?;
+fn compute_depth(args: &DepthArgs, quiet: bool, reporter: &Reporter) -> Result<(), Error> {
     let labels = Labels {
         csf: args.csf.clone(),
         grey: args.grey.clone(),
         white: args.white.clone(),
     };
+    let violations = alignment_api::validate_labels(&labels);
+    if !violations.is_empty() {
+        return Err(Error::Request(violations));
+    }
+    reporter.stage(alignment_api::Stage::Depth);
+    let read = nifti::read_labels(&args.segmentation)
+        .map_err(|source| Error::volume("segmentation", source))?;
     let tissues = depth::tissues_from_labels(&read.volume, &labels)?;
     let map = depth::compute(&tissues, reporter)?;
-    for warning in read.header.warnings.iter().chain(&map.warnings) {
-        summary::warn(warning);
+    if !quiet {
+        for warning in read.header.warnings.iter().chain(&map.warnings) {
+            summary::warn(warning);
+        }
     }
     outputs::write_depth(&args.output, &map.depth)?;
     if let Some(path) = &args.validity {

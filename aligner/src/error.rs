@@ -8,7 +8,7 @@ use crate::{
     depth::DepthError,
     io::{atomic::WriteError, itk::AffineFileError, nifti::ReadError, table::TableError},
     observer::Interrupted,
-    registration::RegistrationError,
+    registration::{RegistrationError, Side},
 };
 
 /// A failure, as the user sees it.
@@ -52,10 +52,15 @@ pub enum Error {
     NoOverlap(String),
     /// The depth could not be computed.
     #[error("segmentation: {0}")]
-    Depth(#[from] DepthError),
+    Depth(DepthError),
     /// The registration failed.
-    #[error("registration: {0}")]
-    Registration(#[from] RegistrationError),
+    #[error("registration: {source}{hint}")]
+    Registration {
+        /// What went wrong.
+        source: RegistrationError,
+        /// What to look at first; empty or a clause that starts with `; `.
+        hint: String,
+    },
     /// An affine file could not be read.
     #[error(transparent)]
     AffineFile(#[from] AffineFileError),
@@ -100,29 +105,27 @@ impl Error {
     /// The exit code that stands for this failure.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Request(_) | Self::Document { .. } | Self::Usage(_) | Self::Table(_) => {
-                ExitCode::InvalidRequest
-            }
+            Self::Request(_) | Self::Document { .. } | Self::Usage(_) => ExitCode::InvalidRequest,
             Self::Volume { source, .. } => match source {
                 ReadError::NotFound(_) => ExitCode::ImageNotFound,
                 ReadError::Io { .. } => ExitCode::IoError,
                 _ => ExitCode::InvalidImage,
             },
             Self::Template { .. } => ExitCode::TemplateUnavailable,
-            Self::Depth(DepthError::Interrupted(_))
-            | Self::Registration(RegistrationError::Interrupted(_))
-            | Self::Interrupted(_) => ExitCode::Interrupted,
-            Self::Geometry(_)
-            | Self::AffineFile(_)
-            | Self::Depth(_)
-            | Self::Registration(
-                RegistrationError::NotFinite { .. }
-                | RegistrationError::ConstantImage { .. }
-                | RegistrationError::TooSmall { .. },
-            ) => ExitCode::InvalidImage,
-            Self::Registration(_) | Self::NoOverlap(_) => ExitCode::AlignmentFailed,
+            Self::Geometry(_) | Self::Depth(_) => ExitCode::InvalidImage,
+            Self::AffineFile(error) => match error {
+                AffineFileError::Io { source, .. } => io_code(source),
+                AffineFileError::Content { .. } => ExitCode::InvalidImage,
+            },
+            Self::Table(error) => match error {
+                TableError::Io { source, .. } => io_code(source),
+                TableError::Line { .. } => ExitCode::InvalidRequest,
+            },
+            Self::Registration { source, .. } => registration_code(source),
+            Self::NoOverlap(_) => ExitCode::AlignmentFailed,
             Self::Write(_) => ExitCode::IoError,
             Self::Memory { .. } => ExitCode::InsufficientMemory,
+            Self::Interrupted(_) => ExitCode::Interrupted,
         }
     }
 
@@ -131,6 +134,62 @@ impl Error {
         match self {
             Self::Memory { needed, .. } => Some(*needed),
             _ => None,
+        }
+    }
+}
+
+/// A file that is missing, or one that the system cannot read.
+fn io_code(error: &std::io::Error) -> ExitCode {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        ExitCode::ImageNotFound
+    } else {
+        ExitCode::IoError
+    }
+}
+
+/// What is wrong with the patch's own images is the images' fault; that the template is flat or too
+/// small around the patch is the placement's.
+fn registration_code(error: &RegistrationError) -> ExitCode {
+    let side = match error {
+        RegistrationError::NotFinite { which }
+        | RegistrationError::ConstantImage { which }
+        | RegistrationError::TooSmall { which, .. } => which,
+        RegistrationError::Interrupted(_) => return ExitCode::Interrupted,
+        _ => return ExitCode::AlignmentFailed,
+    };
+    match side {
+        Side::Moving | Side::Placement => ExitCode::AlignmentFailed,
+        Side::Fixed | Side::Validity | Side::Landmarks => ExitCode::InvalidImage,
+    }
+}
+
+impl From<DepthError> for Error {
+    fn from(error: DepthError) -> Self {
+        match error {
+            DepthError::Interrupted(interrupted) => Self::Interrupted(interrupted),
+            other => Self::Depth(other),
+        }
+    }
+}
+
+impl From<RegistrationError> for Error {
+    fn from(error: RegistrationError) -> Self {
+        let hint = match &error {
+            RegistrationError::Interrupted(interrupted) => return Self::Interrupted(*interrupted),
+            RegistrationError::ConstantImage {
+                which: Side::Moving,
+            }
+            | RegistrationError::TooSmall {
+                which: Side::Moving,
+                ..
+            } => {
+                "; check the placement: there is no cortex of the template where the patch is placed"
+            }
+            _ => "",
+        };
+        Self::Registration {
+            source: error,
+            hint: hint.to_owned(),
         }
     }
 }

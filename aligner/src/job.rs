@@ -7,7 +7,7 @@ use std::{
 
 use alignment_api::{
     Depth, Destination, Interpolation, Labels, Landmark, OutputArtifact, OutputGrid, Placement,
-    RegistrationParameters, RequestDocument, Source, Violation, VolumeFile, validate,
+    RegistrationParameters, RequestDocument, Source, Space, Violation, VolumeFile, validate,
 };
 
 use crate::error::Error;
@@ -57,6 +57,8 @@ pub struct Job {
     pub placement: Placement,
     /// Landmark pairs.
     pub landmarks: Vec<Landmark>,
+    /// What the landmarks mean by a position in the patch.
+    pub landmark_space: Space,
     /// Registration parameters.
     pub registration: RegistrationParameters,
     /// Folder for the outputs.
@@ -119,8 +121,9 @@ impl Job {
             depth,
             placement: spec.placement.clone(),
             landmarks: spec.landmarks.clone(),
+            landmark_space: spec.placement.space,
             registration: spec.registration.clone(),
-            folder: mounts.claim(&folder.claim_name)?.join(&folder.path),
+            folder: mounts.below(&folder.claim_name, &folder.path)?,
             grids: spec.output.grids.clone(),
             artifacts: spec.output.artifacts.clone(),
         })
@@ -167,19 +170,25 @@ impl Mounts {
         })
     }
 
-    /// The file of a source, which cannot leave the claim's folder, also not through a link.
+    /// The file of a source.
     fn source(&self, source: &Source) -> Result<PathBuf, Error> {
         let Source::Volume(VolumeFile { claim_name, path }) = source;
+        self.below(claim_name, path)
+    }
+
+    /// A path below a claim's folder, which cannot leave it, also not through a link.
+    fn below(&self, claim_name: &str, path: &str) -> Result<PathBuf, Error> {
         let root = self.claim(claim_name)?;
-        let file = root.join(path);
-        if let (Ok(root), Ok(real)) = (root.canonicalize(), file.canonicalize())
+        let target = root.join(path);
+        let existing = target.ancestors().find(|ancestor| ancestor.exists());
+        if let (Ok(root), Some(Ok(real))) = (root.canonicalize(), existing.map(Path::canonicalize))
             && !real.starts_with(&root)
         {
             return Err(Error::Usage(format!(
                 "`{path}` is a link that leaves the claim `{claim_name}`"
             )));
         }
-        Ok(file)
+        Ok(target)
     }
 }
 
@@ -194,11 +203,36 @@ pub fn read_request(path: &Path) -> Result<RequestDocument, Error> {
     };
     let text =
         std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    // Through JSON values, so that variants are written as plain maps in YAML, too.
-    let value: serde_json::Value =
+    if nesting(&text) > MOST_NESTING {
+        return Err(fail(format!(
+            "is nested more than {MOST_NESTING} levels deep"
+        )));
+    }
+    // Through values, so that variants are written as plain maps; YAML's own, because they refuse
+    // a key that stands twice.
+    let value: serde_yaml_ng::Value =
         serde_yaml_ng::from_str(&text).map_err(|error| fail(format!("is not YAML: {error}")))?;
+    let value =
+        serde_json::to_value(value).map_err(|error| fail(format!("is not a request: {error}")))?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let field = error.path().to_string();
         fail(format!("{field}: {}", error.into_inner()))
     })
+}
+
+/// A request is nested about ten levels deep; parsers get slow with far more.
+const MOST_NESTING: usize = 64;
+
+/// Largest number of open brackets and braces.
+fn nesting(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }

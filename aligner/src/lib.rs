@@ -20,6 +20,7 @@ pub mod grid;
 pub mod interpolate;
 pub mod io;
 pub mod job;
+pub mod landmarks;
 pub mod load;
 pub mod memory;
 pub mod observer;

@@ -196,6 +196,11 @@ fn check_same_space(
             depth.spacing(),
         )));
     }
+    if box_in(image, &Affine::IDENTITY, depth).is_none() {
+        return Err(Error::Geometry(format!(
+            "{role} lies outside the depth or segmentation: their boxes do not meet in physical space"
+        )));
+    }
     if image.shape != depth.shape {
         notes.warnings.push(format!(
             "{role} has shape {:?}, the depth {:?}: the image is resampled on its own grid",
@@ -212,7 +217,7 @@ fn plan_template(
     patch_to_template: &Affine,
 ) -> Result<(Grid, Crop), Error> {
     let grid = nifti::read_header(&job.template)
-        .map_err(|error| template_error(job, describe(&error)))?
+        .map_err(|error| template_error(job, error.to_string()))?
         .grid;
     let crop = crop_around(patch, patch_to_template, &grid).ok_or_else(|| {
         Error::NoOverlap(format!(
@@ -227,7 +232,7 @@ fn plan_template(
 
 fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>, Error> {
     let mut read = nifti::read_cropped(&job.template, |_| crop)
-        .map_err(|error| template_error(job, describe(&error)))?;
+        .map_err(|error| template_error(job, error.to_string()))?;
     clamp_depth(read.volume.values_mut()).map_err(|problem| template_error(job, problem))?;
     notes.input("template", &job.template, &read.header, &read.sha256);
     Ok(read.volume)
@@ -237,14 +242,6 @@ fn template_error(job: &Job, problem: String) -> Error {
     Error::Template {
         name: job.template_name.clone(),
         problem,
-    }
-}
-
-/// An error with the errors that caused it.
-fn describe(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

@@ -50,7 +50,10 @@ fn prepare(global: &Global) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS)?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            observer::INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed);
+            // The first signal asks politely. A second one does not wait for an answer.
+            if observer::INTERRUPTED.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                std::process::exit(ExitCode::Interrupted.code().into());
+            }
         }
     });
     Ok(())

@@ -1,6 +1,6 @@
 //! Stages 4 and 6: resampling the images, and writing everything under fixed names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alignment_api::{Artifact, ArtifactKind, OutputArtifact, OutputGrid, Report};
 
@@ -13,7 +13,7 @@ use crate::{
         itk,
         nifti::{self, Voxels},
     },
-    job::{DepthJob, Job},
+    job::{DepthJob, ImageJob, Job},
     load::{self, Loaded},
     observer::{self, Observer, Step},
     registration::Registration,
@@ -55,48 +55,89 @@ pub struct Results<'a> {
     pub images: Vec<ResampledImage>,
 }
 
+/// File of an image on a grid.
+fn image_file(job: &Job, image: &ImageJob, grid: OutputGrid) -> String {
+    match grid {
+        OutputGrid::Patch => format!("{}-transformed.nii.gz", image.name),
+        OutputGrid::Template => format!("{}-in-{}.nii.gz", image.name, job.template_name),
+    }
+}
+
+/// Refuses a job whose results would replace one of its inputs.
+///
+/// # Errors
+/// [`Error::Usage`] naming the file.
+pub fn check_inputs_survive(job: &Job) -> Result<(), Error> {
+    let mut inputs = vec![&job.template];
+    inputs.extend(job.images.iter().map(|image| &image.path));
+    match &job.depth {
+        DepthJob::Segmentation { path, .. } | DepthJob::Map { path } => inputs.push(path),
+    }
+    let inputs: Vec<PathBuf> = inputs
+        .into_iter()
+        .filter_map(|path| path.canonicalize().ok())
+        .collect();
+    for name in planned_files(job) {
+        if let Ok(path) = job.folder.join(&name).canonicalize()
+            && inputs.contains(&path)
+        {
+            return Err(Error::Usage(format!(
+                "the result `{name}` would replace an input of the same name: choose another destination"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Names of all files that a job may write.
+fn planned_files(job: &Job) -> Vec<String> {
+    let mut names: Vec<String> = job
+        .images
+        .iter()
+        .flat_map(|image| job.grids.iter().map(|grid| image_file(job, image, *grid)))
+        .collect();
+    if let DepthJob::Segmentation { path, .. } = &job.depth {
+        names.extend(depth_files(path));
+    }
+    names.extend([WARP, AFFINE, INVERSE_WARP, REPORT].map(str::to_owned));
+    names
+}
+
+const WARP: &str = "warp.nii.gz";
+const AFFINE: &str = "affine.txt";
+const INVERSE_WARP: &str = "inverse_warp.nii.gz";
+const REPORT: &str = "report.json";
+
+/// Files of the depth and its validity.
+fn depth_files(segmentation: &Path) -> [String; 2] {
+    let stem = format!("{}-equivolumetric-depth", stem(segmentation));
+    [format!("{stem}.nii.gz"), format!("{stem}-validity.nii.gz")]
+}
+
 /// Carries every image through the transform onto every grid asked for.
 ///
 /// On the patch's grid only the non-linear part is applied: the result is shown in the template
 /// with the placement, unchanged. On the template's grid, both parts are.
+///
+/// # Errors
+/// [`Error::Geometry`] if an image lies outside the template, [`Error::Interrupted`] between images.
 pub fn resample_images(
     job: &Job,
     loaded: &Loaded,
     registration: &Registration,
-) -> Vec<ResampledImage> {
+    observer: &dyn Observer,
+) -> Result<Vec<ResampledImage>, Error> {
     if !job.artifacts.contains(&OutputArtifact::Images) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let mut results = Vec::new();
+    let total = (job.images.len() * job.grids.len()) as f64;
+    let mut results: Vec<ResampledImage> = Vec::new();
     for (index, (image, stored)) in job.images.iter().zip(&loaded.images).enumerate() {
-        let source = stored.header.grid;
-        for grid in [OutputGrid::Patch, OutputGrid::Template] {
-            if !job.grids.contains(&grid) {
-                continue;
-            }
-            let to_patch = Chain::default();
-            let (file, target, chain) = match grid {
-                OutputGrid::Patch => (
-                    format!("{}-transformed.nii.gz", image.name),
-                    source,
-                    to_patch,
-                ),
-                OutputGrid::Template => {
-                    let template = loaded.template_grid;
-                    let crop = load::box_in(&source, &loaded.patch_to_template, &template)
-                        .and_then(|(low, high)| load::crop_between(low, high, template.shape));
-                    // The template was cropped to a larger box around the patch, so these exist.
-                    let (Some(crop), Some(back)) = (crop, loaded.patch_to_template.inverse())
-                    else {
-                        continue;
-                    };
-                    let file = format!("{}-in-{}.nii.gz", image.name, job.template_name);
-                    (
-                        file,
-                        template.cropped(crop.start, crop.shape),
-                        to_patch.then(Link::Affine(back)),
-                    )
-                }
+        for grid in &job.grids {
+            observer::check(observer)?;
+            let (target, chain) = match grid {
+                OutputGrid::Patch => (stored.header.grid, Chain::default()),
+                OutputGrid::Template => onto_template(image, &stored.header.grid, loaded)?,
             };
             let chain = chain.then(Link::Field(&registration.inverse));
             let voxels = resample::resample(
@@ -107,14 +148,40 @@ pub fn resample_images(
                 image.interpolation,
             );
             results.push(ResampledImage {
-                file,
+                file: image_file(job, image, *grid),
                 voxels,
                 grid: target,
                 index,
             });
+            let fraction = results.len() as f64 / total;
+            observer.step(&Step {
+                fraction,
+                ..Step::default()
+            });
         }
     }
-    results
+    Ok(results)
+}
+
+/// The template's voxels that an image covers, and the map from them to the patch.
+fn onto_template<'a>(
+    image: &ImageJob,
+    source: &Grid,
+    loaded: &Loaded,
+) -> Result<(Grid, Chain<'a>), Error> {
+    let template = loaded.template_grid;
+    let crop = load::box_in(source, &loaded.patch_to_template, &template)
+        .and_then(|(low, high)| load::crop_between(low, high, template.shape));
+    match (crop, loaded.patch_to_template.inverse()) {
+        (Some(crop), Some(back)) => Ok((
+            template.cropped(crop.start, crop.shape),
+            Chain::default().then(Link::Affine(back)),
+        )),
+        _ => Err(Error::Geometry(format!(
+            "image `{}` lies outside the template: leave `template` out of the grids",
+            image.name
+        ))),
+    }
 }
 
 /// Writes all outputs but the report.
@@ -152,12 +219,12 @@ pub fn write(
         observer::check(observer)?;
         let header = nifti::vector_header("patch to template, non-linear part");
         done(
-            "warp.nii.gz".into(),
+            WARP.into(),
             ArtifactKind::Warp,
-            nifti::write_vectors(&path("warp.nii.gz"), &registration.forward, header)?,
+            nifti::write_vectors(&path(WARP), &registration.forward, header)?,
         );
-        let written = itk::write_affine(&path("affine.txt"), &results.loaded.patch_to_template)?;
-        done("affine.txt".into(), ArtifactKind::Affine, written);
+        let written = itk::write_affine(&path(AFFINE), &results.loaded.patch_to_template)?;
+        done(AFFINE.into(), ArtifactKind::Affine, written);
     }
     observer.step(&Step {
         fraction: 0.65,
@@ -166,13 +233,8 @@ pub fn write(
     if wanted(OutputArtifact::InverseWarp) {
         observer::check(observer)?;
         let header = nifti::vector_header("inverse of warp.nii.gz");
-        let written =
-            nifti::write_vectors(&path("inverse_warp.nii.gz"), &registration.inverse, header)?;
-        done(
-            "inverse_warp.nii.gz".into(),
-            ArtifactKind::InverseWarp,
-            written,
-        );
+        let written = nifti::write_vectors(&path(INVERSE_WARP), &registration.inverse, header)?;
+        done(INVERSE_WARP.into(), ArtifactKind::InverseWarp, written);
     }
     observer.step(&Step {
         fraction: 0.9,
@@ -184,19 +246,11 @@ pub fn write(
         wanted(OutputArtifact::Depth),
     ) {
         observer::check(observer)?;
-        let stem = format!("{}-equivolumetric-depth", stem(source));
-        let name = format!("{stem}.nii.gz");
-        done(
-            name.clone(),
-            ArtifactKind::Depth,
-            write_depth(&path(&name), &results.depth.depth)?,
-        );
-        let name = format!("{stem}-validity.nii.gz");
-        done(
-            name.clone(),
-            ArtifactKind::Validity,
-            write_validity(&path(&name), validity)?,
-        );
+        let [depth_name, validity_name] = depth_files(source);
+        let written = write_depth(&path(&depth_name), &results.depth.depth)?;
+        done(depth_name, ArtifactKind::Depth, written);
+        let written = write_validity(&path(&validity_name), validity)?;
+        done(validity_name, ArtifactKind::Validity, written);
     }
     Ok(artifacts)
 }
@@ -240,7 +294,7 @@ pub fn write_validity(path: &Path, validity: &Volume<f32>) -> Result<Written, Er
 /// # Errors
 /// [`Error::Write`] naming the file.
 pub fn write_report(job: &Job, report: &Report) -> Result<Artifact, Error> {
-    let name = "report.json";
+    let name = REPORT;
     let written = atomic::write(&job.folder.join(name), |out| {
         serde_json::to_writer_pretty(&mut *out, report)?;
         out.write_all(b"\n")

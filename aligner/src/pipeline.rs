@@ -1,23 +1,22 @@
 //! The order of the stages: load → depth → register → resample → quality → write.
 
 use alignment_api::{
-    Artifact, DepthReport, DepthSource, LandmarkResidual, OutputArtifact, Quality, REPORT_SCHEMA,
-    Report, Stage,
+    Artifact, DepthReport, DepthSource, EffectiveRegistration, LandmarkResidual, OutputArtifact,
+    Quality, REPORT_SCHEMA, Report, Stage,
 };
 
 use crate::{
-    affine::Affine,
     depth,
     error::Error,
     io::atomic,
     job::Job,
+    landmarks::{self, Landmarks},
     load::{self, Loaded, PatchDepth},
     observer,
     outputs::{self, PatchDepthMap, Results},
-    placement,
     progress::Reporter,
     quality::{self, Subject},
-    registration::{self, LandmarkPair, Registration, RegistrationInput},
+    registration::{self, Registration, RegistrationError, RegistrationInput},
     volume::Volume,
 };
 
@@ -31,21 +30,20 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         observer::check(reporter)
     };
     enter(Stage::Load)?;
+    outputs::check_inputs_survive(job)?;
     let mut loaded = load::load(job)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     atomic::check_writable(&job.folder)?;
     enter(Stage::Depth)?;
     let depth = patch_depth(&loaded.depth, reporter, &mut warnings)?;
     enter(Stage::Register)?;
-    let space_to_patch = placement::physical_to_space(&depth.depth.grid, job.placement.space)
-        .and_then(|to_space| to_space.inverse())
-        .ok_or_else(|| Error::Geometry("the patch's affine is singular".to_owned()))?;
-    let registration = register(job, &loaded, &depth, &space_to_patch, reporter)?;
+    let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
+    let registration = register(job, &loaded, &depth, &landmarks, reporter)?;
     warnings.extend(registration.warnings.iter().cloned());
     enter(Stage::Resample)?;
-    let images = outputs::resample_images(job, &loaded, &registration);
+    let images = outputs::resample_images(job, &loaded, &registration, reporter)?;
     enter(Stage::Quality)?;
-    let (quality, landmarks) = measure(job, &loaded, &depth, &space_to_patch, &registration);
+    let (quality, residuals) = measure(&loaded, &depth, &landmarks, &registration);
     warnings.extend(plausibility(&quality));
     enter(Stage::Write)?;
     let results = Results {
@@ -64,10 +62,13 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         placement: job.placement.clone(),
         patch_to_template: loaded.patch_to_template.rows(),
         depth: depth_report(&loaded, &depth),
-        registration: job.registration.effective(),
+        registration: EffectiveRegistration {
+            landmark_uncertainty_mm: Some(registration.landmark_uncertainty_mm),
+            ..job.registration.effective()
+        },
         levels: registration.levels.clone(),
         quality,
-        landmarks,
+        landmarks: residuals,
         artifacts,
         warnings,
     };
@@ -82,38 +83,42 @@ fn register(
     job: &Job,
     loaded: &Loaded,
     depth: &PatchDepthMap,
-    space_to_patch: &Affine,
+    landmarks: &Landmarks,
     reporter: &Reporter,
 ) -> Result<Registration, Error> {
-    let landmarks: Vec<LandmarkPair> = job
-        .landmarks
-        .iter()
-        .filter(|landmark| landmark.active)
-        .map(|landmark| LandmarkPair {
-            fixed_mm: space_to_patch.apply(landmark.patch),
-            moving_mm: landmark.template,
-            weight: landmark.weight,
-        })
-        .collect();
+    let pairs = landmarks.pairs();
     let input = RegistrationInput {
         fixed: &depth.depth,
         validity: depth.validity.as_ref(),
         moving: &loaded.template,
         fixed_to_moving: loaded.patch_to_template,
-        landmarks: &landmarks,
+        landmarks: &pairs,
     };
-    Ok(registration::register(
-        &input,
-        &job.registration.effective(),
-        reporter,
-    )?)
+    let parameters = job.registration.effective();
+    registration::register(&input, &parameters, reporter).map_err(|error| {
+        match (error.into(), landmarks.farthest(&loaded.patch_to_template)) {
+            // Depth alone hardly ever folds: a wrong pair does.
+            (
+                Error::Registration {
+                    source: source @ RegistrationError::Folds { .. },
+                    ..
+                },
+                Some((name, distance)),
+            ) => Error::Registration {
+                source,
+                hint: format!(
+                    "; check the landmarks first: the pair `{name}` lies {distance:.1} mm apart under the placement"
+                ),
+            },
+            (error, _) => error,
+        }
+    })
 }
 
 fn measure(
-    job: &Job,
     loaded: &Loaded,
     depth: &PatchDepthMap,
-    space_to_patch: &Affine,
+    landmarks: &Landmarks,
     registration: &Registration,
 ) -> (Quality, Vec<LandmarkResidual>) {
     let mut quality = quality::measure(&Subject {
@@ -124,13 +129,8 @@ fn measure(
         forward: &registration.forward,
         inverse: &registration.inverse,
     });
-    let residuals = quality::landmark_residuals(
-        &job.landmarks,
-        space_to_patch,
-        &loaded.patch_to_template,
-        &registration.forward,
-    );
-    if let Some((before, after)) = quality::mean_residuals(&residuals) {
+    let residuals = landmarks.residuals(&loaded.patch_to_template, &registration.forward);
+    if let Some((before, after)) = landmarks::mean_residuals(&residuals) {
         quality.landmark_mean_before_mm = Some(before);
         quality.landmark_mean_after_mm = Some(after);
     }
@@ -187,17 +187,8 @@ fn depth_report(loaded: &Loaded, depth: &PatchDepthMap) -> DepthReport {
     }
 }
 
-/// Overlap below which the placement is doubtful.
-const LOW_OVERLAP: f64 = 0.5;
-
 fn plausibility(quality: &Quality) -> Vec<String> {
     let mut warnings = Vec::new();
-    if quality.overlap < LOW_OVERLAP {
-        warnings.push(format!(
-            "only {:.0} % of the patch's cortex lies inside the template: check the placement",
-            100.0 * quality.overlap
-        ));
-    }
     if quality.depth_residual_after >= quality.depth_residual_before {
         warnings.push(format!(
             "the depth maps do not match better after the registration ({:.3}) than before ({:.3}): check placement and segmentation",

@@ -1,11 +1,10 @@
 //! Stage 5: how good a result is.
 
-use alignment_api::{Landmark, LandmarkResidual, Quality};
+use alignment_api::Quality;
 use rayon::prelude::*;
 
 use crate::{
     affine::Affine,
-    chain::{Chain, Link},
     field::DisplacementField,
     resample::{Cell, inside},
     transform,
@@ -59,7 +58,7 @@ impl Sums {
     }
 }
 
-/// Measures a result. Landmark figures are filled in by [`landmark_residuals`].
+/// Measures a result. Landmark figures are filled in by [`crate::landmarks`].
 pub fn measure(subject: &Subject) -> Quality {
     let [nx, ny, nz] = subject.depth.grid.shape;
     // One block per plane, summed in order: the same sum for any number of threads.
@@ -130,53 +129,4 @@ fn template_at(subject: &Subject, patch_mm: [f64; 3]) -> Option<f64> {
     let position = to_voxel.apply(subject.patch_to_template.apply(patch_mm));
     inside(position, template.grid.shape)
         .then(|| Cell::clamped(position, template.grid.shape).linear(template.values()))
-}
-
-/// Distances of each landmark pair in template space, before and after.
-///
-/// `space_to_patch` maps the space of the landmarks' patch positions to patch physical space.
-pub fn landmark_residuals(
-    landmarks: &[Landmark],
-    space_to_patch: &Affine,
-    patch_to_template: &Affine,
-    forward: &DisplacementField,
-) -> Vec<LandmarkResidual> {
-    let chain = Chain::default()
-        .then(Link::Field(forward))
-        .then(Link::Affine(*patch_to_template));
-    landmarks
-        .iter()
-        .enumerate()
-        .map(|(index, landmark)| {
-            let patch = space_to_patch.apply(landmark.patch);
-            LandmarkResidual {
-                name: landmark
-                    .name
-                    .clone()
-                    .unwrap_or_else(|| (index + 1).to_string()),
-                active: landmark.active,
-                before_mm: distance(patch_to_template.apply(patch), landmark.template),
-                after_mm: distance(chain.apply(patch), landmark.template),
-            }
-        })
-        .collect()
-}
-
-fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
-    (0..3)
-        .map(|axis| (a[axis] - b[axis]).powi(2))
-        .sum::<f64>()
-        .sqrt()
-}
-
-/// Mean residuals of the active pairs, before and after; `None` without active pairs.
-pub fn mean_residuals(residuals: &[LandmarkResidual]) -> Option<(f64, f64)> {
-    let active: Vec<_> = residuals
-        .iter()
-        .filter(|residual| residual.active)
-        .collect();
-    let mean = |value: fn(&LandmarkResidual) -> f64| {
-        active.iter().map(|residual| value(residual)).sum::<f64>() / active.len() as f64
-    };
-    (!active.is_empty()).then(|| (mean(|r| r.before_mm), mean(|r| r.after_mm)))
 }

@@ -48,16 +48,9 @@ impl Cell {
             values[x + self.stride[0] * y + self.stride[1] * z].to_f64()
         };
         let [fx, fy, fz] = self.fraction;
-        let along_x = |y, z| {
-            let (a, b) = (at(self.lower[0], y, z), at(self.upper[0], y, z));
-            a + fx * (b - a)
-        };
-        let along_y = |z| {
-            let (a, b) = (along_x(self.lower[1], z), along_x(self.upper[1], z));
-            a + fy * (b - a)
-        };
-        let (a, b) = (along_y(self.lower[2]), along_y(self.upper[2]));
-        a + fz * (b - a)
+        let along_x = |y, z| between(at(self.lower[0], y, z), || at(self.upper[0], y, z), fx);
+        let along_y = |z| between(along_x(self.lower[1], z), || along_x(self.upper[1], z), fy);
+        between(along_y(self.lower[2]), || along_y(self.upper[2]), fz)
     }
 
     /// The value of the nearest voxel; half-way goes to the upper one.
@@ -70,6 +63,17 @@ impl Cell {
             }
         };
         values[pick(0) + self.stride[0] * pick(1) + self.stride[1] * pick(2)]
+    }
+}
+
+/// Linear interpolation. A neighbour of weight 0 is not looked at: it may be NaN.
+fn between(low: f64, high: impl Fn() -> f64, fraction: f64) -> f64 {
+    if fraction == 0.0 {
+        low
+    } else if fraction == 1.0 {
+        high()
+    } else {
+        low + fraction * (high() - low)
     }
 }
 
@@ -143,6 +147,15 @@ mod tests {
             Cell::clamped([-5.0, 9.0, 4.0], shape).linear(&values),
             430.0
         );
+    }
+
+    #[test]
+    fn a_neighbour_without_weight_does_not_matter() {
+        let values = [1.0_f32, f32::NAN, 3.0, f32::INFINITY];
+        let at = |x: f64| Cell::clamped([x, 0.0, 0.0], [4, 1, 1]).linear(&values);
+        assert_eq!((at(0.0), at(2.0)), (1.0, 3.0));
+        assert_eq!(at(3.0), f64::INFINITY);
+        assert!(at(0.5).is_nan());
     }
 
     #[test]

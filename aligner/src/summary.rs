@@ -30,7 +30,7 @@ pub fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             .count();
         writeln!(
             out,
-            "landmark error   {before:.3} -> {after:.3} mm   (mean of {active} pairs)"
+            "landmark error   {before:.3} -> {after:.3} mm   (mean over {active} active)"
         )?;
     }
     writeln!(
@@ -107,7 +107,8 @@ pub fn termination_message(result: &Result<Option<Report>, Error>) -> String {
 /// Drops the least important part; false if nothing is left to drop.
 fn shorten(message: &mut TerminationMessage) -> bool {
     if let Some(result) = &mut message.result {
-        return result.warnings.pop().is_some() || result.artifacts.pop().is_some();
+        // A warning matters more than a file name: the report lists the files, too.
+        return result.artifacts.pop().is_some() || result.warnings.pop().is_some();
     }
     let mut length = message.message.len() * 3 / 4;
     while !message.message.is_char_boundary(length) {

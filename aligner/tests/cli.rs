@@ -530,3 +530,201 @@ fn a_label_image_never_gets_a_value_it_did_not_have() {
     values.dedup();
     assert_eq!(values, [0, 100, 200]);
 }
+
+/// The example's request with a change, run into a folder.
+fn run_changed(folder: &Path, change: impl Fn(&str) -> String) -> (Output, PathBuf) {
+    let request = folder.join("changed.yaml");
+    let text = fs::read_to_string(root().join("examples/request.yaml")).unwrap();
+    let changed = change(&text);
+    assert!(changed != text, "nothing was changed");
+    fs::write(&request, changed).unwrap();
+    let results = folder.join("results");
+    (run(&request, &results, &["--quiet"]), results)
+}
+
+fn report(folder: &Path) -> Report {
+    serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_pair_outside_the_patch_is_named_left_out_and_not_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, results) = run_changed(folder.path(), |text| {
+        text.replace(
+            "  landmarks:\n",
+            "  landmarks:\n  - {name: off, active: false, template: [0, 0, 0], patch: [1, 1, 1]}\n  - {name: stray, template: [0, 0, 0], patch: [500, 1, 1]}\n",
+        )
+    });
+    assert_exit(&output, ExitCode::Success);
+    let report = report(&results.join("example"));
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|text| text.contains("`stray` was ignored")),
+        "{:?}",
+        report.warnings
+    );
+    let used: Vec<&str> = report
+        .landmarks
+        .iter()
+        .filter(|pair| pair.active)
+        .map(|pair| pair.name.as_str())
+        .collect();
+    assert_eq!(
+        used,
+        ["pair-1", "pair-2", "pair-3", "pair-4", "pair-5", "pair-6"]
+    );
+    assert!(report.quality.landmark_mean_before_mm.unwrap() < 2.0);
+}
+
+#[test]
+fn a_placement_into_flat_depth_is_the_placements_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    // Far enough that the patch lies beside the cortex of the template, but within its box.
+    let (output, _) = run_changed(folder.path(), |text| {
+        text.replace("-3.052420]", "31.0]")
+            .replace("-81.634282]", "-117.0]")
+            .replace("16.331325]", "-18.0]")
+    });
+    assert_exit(&output, ExitCode::AlignmentFailed);
+    assert!(
+        error_text(&output).contains("placement"),
+        "{}",
+        error_text(&output)
+    );
+}
+
+#[test]
+fn a_run_never_replaces_its_own_input() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["patch_segmentation.nii.gz", "template_depth.nii.gz"] {
+        fs::copy(data(name), folder.path().join(name)).unwrap();
+    }
+    let input = folder.path().join("patch-transformed.nii.gz");
+    fs::copy(data("patch_image.nii.gz"), &input).unwrap();
+    let before = fs::read(&input).unwrap();
+    let text = fs::read_to_string(root().join("examples/request.yaml")).unwrap();
+    let request = folder.path().join("r.yaml");
+    fs::write(
+        &request,
+        text.replace("patch_image.nii.gz", "patch-transformed.nii.gz")
+            .replace(", path: example}", "}"),
+    )
+    .unwrap();
+    let claim = |name: &str| format!("{name}={}", folder.path().display());
+    let output = aligner()
+        .arg("run")
+        .arg(&request)
+        .args([
+            "--claim",
+            &claim("patches"),
+            "--claim",
+            &claim("results"),
+            "--quiet",
+        ])
+        .args([
+            "--template",
+            &format!("example={}", data("template_depth.nii.gz").display()),
+        ])
+        .output()
+        .unwrap();
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("patch-transformed.nii.gz"),
+        "{}",
+        error_text(&output)
+    );
+    assert!(
+        fs::read(&input).unwrap() == before,
+        "the input was replaced"
+    );
+}
+
+#[test]
+fn a_key_that_stands_twice_and_absurd_nesting_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, _) = run_changed(folder.path(), |text| {
+        text.replace("  landmarks:\n", "  landmarks: []\n  landmarks:\n")
+    });
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("landmarks"),
+        "{}",
+        error_text(&output)
+    );
+    let (output, _) = run_changed(folder.path(), |_| "{\"a\":".repeat(100_000));
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("nested"),
+        "{}",
+        error_text(&output)
+    );
+}
+
+/// An exported matrix maps physical space, the landmarks beside it are those of the viewer.
+#[test]
+fn voluba_s_exported_matrix_and_landmarks_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    run(
+        &root().join("examples/request.yaml"),
+        folder.path(),
+        &["--quiet"],
+    );
+    let whole = report(&path("example"));
+    let mut in_nm = whole.patch_to_template;
+    for row in in_nm.iter_mut().take(3) {
+        row[3] *= 1e6;
+    }
+    let matrix = serde_json::json!({"version": 1.01, "transformMatrixInNm": in_nm});
+    fs::write(path("transformMatrix.json"), matrix.to_string()).unwrap();
+    let request: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(root().join("examples/request.yaml")).unwrap())
+            .unwrap();
+    let landmarks = serde_json::to_value(&request["spec"]["landmarks"]).unwrap();
+    let points = |side: &str| -> Vec<serde_json::Value> {
+        landmarks
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(id, pair)| serde_json::json!({"id": id.to_string(), "coord": pair[side]}))
+            .collect()
+    };
+    let pairs: Vec<_> = (0..6)
+        .map(|id| serde_json::json!({"refId": id.to_string(), "incId": id.to_string()}))
+        .collect();
+    let file = serde_json::json!({
+        "reference_landmarks": points("template"), "incoming_landmarks": points("patch"), "landmark_pairs": pairs,
+    });
+    fs::write(path("landmark-pairs.json"), file.to_string()).unwrap();
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    let output = call(&[
+        "register",
+        "--quiet",
+        "--preset",
+        "fast",
+        "--fixed",
+        &text(path(
+            "example/patch_segmentation-equivolumetric-depth.nii.gz",
+        )),
+        "--moving",
+        &text(data("template_depth.nii.gz")),
+        "--placement",
+        &text(path("transformMatrix.json")),
+        "--landmarks",
+        &text(path("landmark-pairs.json")),
+        "-o",
+        &text(path("reg")),
+    ]);
+    assert_exit(&output, ExitCode::Success);
+    let before = report(&path("reg"))
+        .quality
+        .landmark_mean_before_mm
+        .unwrap();
+    assert!(
+        (before - whole.quality.landmark_mean_before_mm.unwrap()).abs() < 1e-6,
+        "{before}"
+    );
+}

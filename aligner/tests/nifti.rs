@@ -447,6 +447,23 @@ fn type_scaling_and_descriptive_fields_survive_reading_and_writing() {
 }
 
 #[test]
+fn a_series_keeps_its_time_unit_and_repetition_time() {
+    let folder = Folder::new();
+    let mut file = File::nifti1(false);
+    // 3 × 4 × 1 voxels at two times, 2000 ms apart, lengths in micrometres.
+    file.i16(40, 4).i16(46, 1).i16(48, 2).f32(92, 2000.0);
+    file.header[123] = 3 | 16;
+    let image = nifti::read_stored(&folder.put("a.nii", &file.bytes())).unwrap();
+    let path = folder.0.path().join("b.nii");
+    nifti::write_stored(&path, &image.header.grid, &image.voxels, &image.header).unwrap();
+    let back = nifti::read_header(&path).unwrap();
+    assert_eq!(back.raw.xyzt_units, 2 | 16);
+    assert_eq!(back.raw.pixdim[4], 2000.0);
+    assert_eq!(back.frames(), 2);
+    assert!((back.grid.spacing()[0] - 0.0005).abs() < 1e-9);
+}
+
+#[test]
 fn writing_twice_gives_the_same_bytes() {
     let folder = Folder::new();
     let grid = Grid {

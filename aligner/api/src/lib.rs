@@ -33,4 +33,4 @@ pub use request::{
     Landmark, Metadata, Output, OutputArtifact, OutputGrid, Patch, PatchImage, Placement,
     RequestDocument, Resources, SegmentationSource, Source, Space, VolumeFile, VolumeFolder,
 };
-pub use validate::{Violation, determinant3, validate, validate_alignment};
+pub use validate::{Violation, determinant3, validate, validate_alignment, validate_labels};

@@ -130,6 +130,13 @@ fn check_depth(depth: &Depth, found: &mut Violations) {
     }
 }
 
+/// Checks a mapping of labels to tissues, as it stands on a command line.
+pub fn validate_labels(labels: &Labels) -> Vec<Violation> {
+    let mut found = Violations::default();
+    check_labels(labels, "labels", &mut found);
+    found.0
+}
+
 fn check_labels(labels: &Labels, field: &str, found: &mut Violations) {
     let mut seen = HashSet::new();
     for (name, values) in [
@@ -265,6 +272,11 @@ fn check_landmarks(landmarks: &[Landmark], found: &mut Violations) {
                 );
             }
         }
+        if let Some(name) = &landmark.name
+            && name.chars().count() > 100
+        {
+            found.add(format!("{field}.name"), "is longer than 100 characters");
+        }
         if !(0.001..=1000.0).contains(&landmark.weight) {
             found.add(
                 format!("{field}.weight"),
@@ -376,14 +388,21 @@ fn check_output(output: &Output, found: &mut Violations) {
     let field = "spec.output.destination.volume";
     check_claim(&folder.claim_name, field, found);
     check_relative_path(&folder.path, &format!("{field}.path"), found);
-    if output.grids.is_empty() {
-        found.add(
-            "spec.output.grids",
-            "is empty, expected `patch` or `template`",
-        );
+    check_choices(found, "spec.output.grids", &output.grids);
+    check_choices(found, "spec.output.artifacts", &output.artifacts);
+}
+
+/// A list of choices: at least one, none twice.
+fn check_choices<T: PartialEq + std::fmt::Debug>(found: &mut Violations, field: &str, list: &[T]) {
+    if list.is_empty() {
+        found.add(field, "is empty, expected at least one entry");
     }
-    if output.artifacts.is_empty() {
-        found.add("spec.output.artifacts", "is empty, expected at least one");
+    if list
+        .iter()
+        .enumerate()
+        .any(|(index, item)| list[..index].contains(item))
+    {
+        found.add(field, format!("names an entry twice: {list:?}"));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     error::Error,
     field::DisplacementField,
     io::{itk, nifti, table::Table},
+    observer::{self, Silent},
     resample,
 };
 
@@ -117,6 +118,7 @@ fn resample_image(args: &ApplyArgs, input: &Path, chain: &Chain) -> Result<(), E
         }
         None => image.header.grid,
     };
+    observer::check(&Silent)?;
     let voxels = resample::resample(
         &image.voxels,
         &image.header,
@@ -124,6 +126,7 @@ fn resample_image(args: &ApplyArgs, input: &Path, chain: &Chain) -> Result<(), E
         chain,
         args.interpolation.into(),
     );
+    observer::check(&Silent)?;
     nifti::write_stored(&args.output, &grid, &voxels, &image.header)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::{
     affine::Affine,
     cli::InspectArgs,
     error::Error,
+    grid::Grid,
     io::nifti::{self, Header, Voxel},
     with_voxels,
 };
@@ -76,9 +77,11 @@ fn describe(
     let (a, b) = (slope * range.low + inter, slope * range.high + inter);
     writeln!(
         out,
-        "  values       {} to {} (stored value × {slope} + {inter})",
-        a.min(b),
-        a.max(b)
+        "  values       {} to {} (stored value × {} + {})",
+        a.min(b) as f32,
+        a.max(b) as f32,
+        slope as f32,
+        inter as f32
     )?;
     if range.not_finite > 0 {
         writeln!(
@@ -94,20 +97,23 @@ fn describe(
         "  qform_code   {}    sform_code {}",
         raw.qform_code, raw.sform_code
     )?;
-    writeln!(
-        out,
-        "  affine used here and by nibabel: {}",
-        header.affine.taken
-    )?;
+    let placed = header.affine.sform.is_some() || header.affine.qform.is_some();
+    let who = if placed {
+        "here and by nibabel"
+    } else {
+        "here"
+    };
+    writeln!(out, "  affine used {who}: {}", header.affine.taken)?;
     matrix(&header.grid.voxel_to_world, out)?;
-    let (name, affine) = itk_reading(header);
-    writeln!(out, "  affine used by ITK and ANTs: {name}")?;
-    if header.grid.difference_vox(&crate::grid::Grid {
-        shape: header.grid.shape,
-        voxel_to_world: affine,
-    }) > 1e-3
-    {
-        matrix(&affine, out)?;
+    if let Some((name, affine)) = itk_reading(header) {
+        writeln!(out, "  affine used by ITK and ANTs: {name}")?;
+        let theirs = Grid {
+            shape: header.grid.shape,
+            voxel_to_world: affine,
+        };
+        if header.grid.difference_vox(&theirs) > 1e-3 {
+            matrix(&affine, out)?;
+        }
     }
     for warning in &header.warnings {
         writeln!(out, "  warning      {warning}")?;
@@ -115,14 +121,14 @@ fn describe(
     writeln!(out)
 }
 
-/// ITK's choice: the sform only if there is no qform, or if the sform's code is 1.
-fn itk_reading(header: &Header) -> (&'static str, Affine) {
+/// ITK's choice: the sform only if there is no qform, or if the sform's code is 1. `None` where the
+/// file has neither.
+fn itk_reading(header: &Header) -> Option<(&'static str, Affine)> {
     let choice = &header.affine;
     match (choice.qform, choice.sform) {
-        (None, None) => ("voxel sizes", header.grid.voxel_to_world),
-        (None, Some(sform)) => ("sform", sform),
-        (Some(_), Some(sform)) if header.raw.sform_code == 1 => ("sform", sform),
-        (Some(qform), _) => ("qform", qform),
+        (Some(_), Some(sform)) if header.raw.sform_code == 1 => Some(("sform", sform)),
+        (Some(qform), _) => Some(("qform", qform)),
+        (None, sform) => sform.map(|sform| ("sform", sform)),
     }
 }
 

@@ -18,10 +18,13 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
         .map(Space::from)
         .or(file.space)
         .unwrap_or_default();
-    let landmarks = match &args.landmarks {
-        Some(path) => voluba::read_landmarks(path)?,
-        None => Vec::new(),
-    };
+    let landmarks = args.landmarks.as_deref().map(voluba::read_landmarks);
+    let landmarks = landmarks.transpose()?.unwrap_or_default();
+    let landmark_space = args
+        .landmark_space
+        .map(Space::from)
+        .or(landmarks.space)
+        .unwrap_or(space);
     let job = Job {
         name: None,
         template_name: "template".to_owned(),
@@ -34,7 +37,8 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
             matrix: file.matrix,
             space,
         },
-        landmarks,
+        landmarks: landmarks.pairs,
+        landmark_space,
         registration: RegistrationParameters {
             preset: args.preset.into(),
             ..Default::default()

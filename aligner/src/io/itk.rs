@@ -16,7 +16,7 @@ const SIGNATURE: &str = "#Insight Transform File V1.0";
 #[derive(Debug, thiserror::Error)]
 pub enum AffineFileError {
     /// The system could not read it.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read `{}`: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -66,6 +66,12 @@ pub fn write_affine(path: &Path, affine: &Affine) -> Result<Written, WriteError>
 /// # Errors
 /// [`AffineFileError`] naming the file and the line that is wrong.
 pub fn read_affine(path: &Path) -> Result<Affine, AffineFileError> {
+    if path.extension().is_some_and(|extension| extension == "mat") {
+        return Err(AffineFileError::Content {
+            path: path.to_owned(),
+            problem: "is a binary ITK transform; convert it to text with `ConvertTransformFile 3 FILE.mat FILE.txt`".to_owned(),
+        });
+    }
     let text = fs::read_to_string(path).map_err(|source| AffineFileError::Io {
         path: path.to_owned(),
         source,

@@ -11,7 +11,7 @@ use super::atomic::{self, WriteError, Written};
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The system could not read it.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read `{}`: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -37,6 +37,8 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Cells of each line.
     pub rows: Vec<Vec<String>>,
+    /// Line of each row in the file, from 1.
+    lines: Vec<usize>,
     path: PathBuf,
 }
 
@@ -73,7 +75,7 @@ impl Table {
                     "the file is empty, expected a line of column names".to_owned(),
                 )
             })?;
-        let mut rows = Vec::new();
+        let (mut rows, mut numbers) = (Vec::new(), Vec::new());
         for (number, line) in lines {
             let row = cells(line);
             if row.len() != columns.len() {
@@ -83,10 +85,12 @@ impl Table {
                 ));
             }
             rows.push(row);
+            numbers.push(number + 1);
         }
         Ok(Self {
             columns,
             rows,
+            lines: numbers,
             path: path.to_owned(),
         })
     }
@@ -129,15 +133,20 @@ impl Table {
                         .parse()
                         .ok()
                         .filter(|v: &f64| v.is_finite())
-                        .ok_or_else(|| TableError::Line {
-                            path: self.path.clone(),
-                            line: index + 2,
-                            problem: format!("`{}` is not a number", row[column]),
-                        })?;
+                        .ok_or_else(|| self.wrong_cell(index, column, "a number"))?;
                 }
                 Ok(point)
             })
             .collect()
+    }
+
+    /// The error of a cell that is not what it should be.
+    pub fn wrong_cell(&self, row: usize, column: usize, expected: &str) -> TableError {
+        TableError::Line {
+            path: self.path.clone(),
+            line: self.lines[row],
+            problem: format!("`{}` is not {expected}", self.rows[row][column]),
+        }
     }
 
     /// Replaces the numbers in three columns.

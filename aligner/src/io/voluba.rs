@@ -37,6 +37,9 @@ pub fn read_placement(path: &Path) -> Result<PlacementFile, Error> {
     let text = read(path)?;
     let parsed = match serde_json::from_str::<Value>(&text) {
         Ok(value) => placement_from_json(&value),
+        Err(error) if text.trim_start().starts_with(['[', '{']) => {
+            Err(format!("is not JSON: {error}"))
+        }
         Err(_) => matrix_from_text(&text).map(|matrix| PlacementFile {
             matrix,
             space: None,
@@ -121,33 +124,62 @@ fn matrix_from_rows(rows: &[Vec<f64>]) -> Result<[[f64; 4]; 4], String> {
     Ok(matrix)
 }
 
+/// Landmarks read from a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LandmarkFile {
+    /// The pairs, mm.
+    pub pairs: Vec<Landmark>,
+    /// The patch space that the file's format implies; `None` if the format does not say.
+    pub space: Option<Space>,
+}
+
 /// Reads landmarks: a v0 request body, VoluBA's landmark-pairs.json, or CSV with the columns
-/// `template_x … patch_z`. Positions in mm.
+/// `template_x … patch_z` and optionally `name`, `active`, `weight`. Positions in mm.
 ///
 /// # Errors
 /// [`Error::Document`] naming the file and what was expected.
-pub fn read_landmarks(path: &Path) -> Result<Vec<Landmark>, Error> {
+pub fn read_landmarks(path: &Path) -> Result<LandmarkFile, Error> {
     if path
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
     {
-        return landmarks_from_table(&Table::read(path)?);
+        let pairs = landmarks_from_table(&Table::read(path)?)?;
+        return Ok(LandmarkFile { pairs, space: None });
     }
     let value: Value = serde_json::from_str(&read(path)?)
         .map_err(|error| document(path, &format!("is not JSON: {error}")))?;
-    landmarks_from_json(&value).map_err(|problem| document(path, &problem))
+    // VoluBA picks landmarks in the viewer, whatever the matrix beside them maps.
+    let pairs = landmarks_from_json(&value).map_err(|problem| document(path, &problem))?;
+    Ok(LandmarkFile {
+        pairs,
+        space: Some(Space::Viewer),
+    })
 }
 
 fn landmarks_from_table(table: &Table) -> Result<Vec<Landmark>, Error> {
     let template = table.points(["template_x", "template_y", "template_z"])?;
     let patch = table.points(["patch_x", "patch_y", "patch_z"])?;
-    let name = table.column("name").ok();
-    let pairs = template.into_iter().zip(patch).zip(&table.rows);
-    Ok(pairs
-        .map(|((template, patch), row)| {
-            landmark(template, patch, name.map(|column| row[column].clone()))
-        })
-        .collect())
+    let column = |name| table.column(name).ok();
+    let (name, active, weight) = (column("name"), column("active"), column("weight"));
+    let mut pairs = Vec::with_capacity(template.len());
+    for (index, (template, patch)) in template.into_iter().zip(patch).enumerate() {
+        let cell = |column: usize| table.rows[index][column].as_str();
+        let mut pair = landmark(template, patch, name.map(|column| cell(column).to_owned()));
+        if let Some(column) = active {
+            pair.active = match cell(column).to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "" => true,
+                "false" | "0" | "no" => false,
+                _ => return Err(table.wrong_cell(index, column, "true or false").into()),
+            };
+        }
+        if let Some(column) = weight {
+            pair.weight = cell(column)
+                .parse()
+                .map_err(|_| table.wrong_cell(index, column, "a number"))?;
+        }
+        pairs.push(pair);
+    }
+    Ok(pairs)
 }
 
 fn landmark(template: [f64; 3], patch: [f64; 3], name: Option<String>) -> Landmark {

@@ -195,7 +195,7 @@ fn check_overlap(
     }
     if share < SMALL_OVERLAP {
         warnings.push(format!(
-            "only {:.0} % of the patch's cortex lies inside the template image",
+            "only {:.0} % of the patch's cortex lies inside the template: check the placement",
             100.0 * share
         ));
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Response;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -154,6 +155,27 @@ impl Cluster {
             .create(&PostParams::default(), &binding)
             .await
             .unwrap();
+        // The API server learns of new rules by a watch, a moment later.
+        let review: SubjectAccessReview = serde_json::from_value(json!({"metadata": {}, "spec": {
+            "user": format!("system:serviceaccount:{}:operator", self.namespace),
+            "resourceAttributes": {
+                "namespace": self.namespace, "verb": "list",
+                "group": "voluba.ebrains.eu", "resource": "alignmentrequests",
+            },
+        }}))
+        .unwrap();
+        let reviews: Api<SubjectAccessReview> = Api::all(self.admin.clone());
+        eventually("the operator's rights", async || {
+            let answer = reviews
+                .create(&PostParams::default(), &review)
+                .await
+                .unwrap();
+            answer
+                .status
+                .is_some_and(|status| status.allowed)
+                .then_some(())
+        })
+        .await;
         // Pods need the namespace's default service account, which a controller makes.
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = self.api();
         eventually("a default service account", async || {

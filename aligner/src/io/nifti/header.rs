@@ -245,8 +245,9 @@ fn check_dims(dim: [i64; 8]) -> Result<Vec<usize>, HeaderError> {
             "dim[0]", "dim[1]", "dim[2]", "dim[3]", "dim[4]", "dim[5]", "dim[6]", "dim[7]",
         ];
         match usize::try_from(*size) {
-            Ok(size) if size > 0 => dims.push(size),
-            _ => return Err(field(NAMES[index], size, "at least 1")),
+            // The upper end is that of NIfTI-1, in which results are written.
+            Ok(size) if (1..=32767).contains(&size) => dims.push(size),
+            _ => return Err(field(NAMES[index], size, "1 to 32767")),
         }
     }
     while dims.len() > 3 && dims.last() == Some(&1) {

@@ -19,8 +19,6 @@ pub struct AffineChoice {
     pub sform: Option<Affine>,
     /// What the qform says, in mm, if its code is positive.
     pub qform: Option<Affine>,
-    /// Factor from the file's length unit to mm.
-    pub unit_to_mm: f64,
 }
 
 /// Distance at which sform and qform count as different, in voxels.
@@ -45,7 +43,7 @@ pub(super) fn choose(
         (None, Some(qform)) => (qform, "qform"),
         (None, None) => {
             warnings.push(
-                "neither sform nor qform is set: the voxel sizes alone place the volume".to_owned(),
+                "neither sform nor qform is set: the voxel sizes alone place the volume here; nibabel centres such a volume, ITK and ANTs flip x and y: write an affine into the file".to_owned(),
             );
             (to_mm.after(&Affine::scaling(sizes)), "voxel sizes")
         }
@@ -83,7 +81,6 @@ pub(super) fn choose(
             taken,
             sform,
             qform,
-            unit_to_mm,
         },
     ))
 }

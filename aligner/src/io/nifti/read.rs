@@ -29,7 +29,7 @@ pub enum ReadError {
     #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// The system could not read it.
-    #[error("cannot read `{}`", path.display())]
+    #[error("cannot read `{}`: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -23,8 +23,12 @@ use crate::{
 
 /// Intent of a displacement field that ITK reads as vectors.
 const INTENT_VECTOR: i16 = 1007;
-/// Unit code: millimetres and seconds.
-const UNITS_MM_SECONDS: u8 = 10;
+/// Unit code of millimetres in `xyzt_units`.
+const UNIT_MM: u8 = 2;
+/// Bits of the time unit in `xyzt_units`.
+const TIME_UNIT_MASK: u8 = 0x38;
+/// Unit code of seconds.
+const UNIT_SECONDS: u8 = 8;
 
 /// Header of a depth map or another scalar map: float32, `cal_min` 0, `cal_max` 1, as
 /// highres-cortex writes it (intent 1001, NIFTI_INTENT_ESTIMATE).
@@ -33,6 +37,7 @@ pub fn scalar_header(description: &str, intent_name: &str) -> NiftiHeader {
         intent_code: 1001,
         cal_min: 0.0,
         cal_max: 1.0,
+        xyzt_units: UNIT_SECONDS,
         ..NiftiHeader::default()
     };
     raw.descrip = text::<80>(description).to_vec();
@@ -44,6 +49,7 @@ pub fn scalar_header(description: &str, intent_name: &str) -> NiftiHeader {
 pub fn vector_header(description: &str) -> NiftiHeader {
     let mut raw = NiftiHeader {
         intent_code: INTENT_VECTOR,
+        xyzt_units: UNIT_SECONDS,
         ..NiftiHeader::default()
     };
     raw.descrip = text::<80>(description).to_vec();
@@ -127,7 +133,8 @@ fn complete(mut raw: NiftiHeader, grid: &Grid, dims: &[usize], datatype: Datatyp
     raw.bitpix = 8 * datatype.size() as i16;
     raw.vox_offset = 352.0;
     (raw.scl_slope, raw.scl_inter) = (1.0, 0.0);
-    raw.xyzt_units = UNITS_MM_SECONDS;
+    // The length unit is ours; the time unit of a series stays.
+    raw.xyzt_units = UNIT_MM | (raw.xyzt_units & TIME_UNIT_MASK);
     set_affine(&mut raw, &grid.voxel_to_world, grid.spacing());
     raw
 }
