@@ -1,0 +1,186 @@
+//! The commands beside `run`.
+
+use std::{fs, path::PathBuf};
+
+use aligner::io::nifti;
+use alignment_api::{ExitCode, Report};
+
+use crate::{assert_exit, call, data, files, report, root, run};
+
+#[test]
+fn depth_then_register_agrees_with_the_whole_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    run(
+        &root().join("examples/request.yaml"),
+        folder.path(),
+        &["--quiet"],
+    );
+    let depth = text(path("depth.nii.gz"));
+    let output = call(&[
+        "depth",
+        &text(data("patch_segmentation.nii.gz")),
+        "-o",
+        &depth,
+        "--validity",
+        &text(path("validity.nii.gz")),
+        "--quiet",
+    ]);
+    assert_exit(&output, ExitCode::Success);
+    let whole = path("example/patch_segmentation-equivolumetric-depth.nii.gz");
+    assert_eq!(fs::read(&depth).unwrap(), fs::read(whole).unwrap());
+
+    let report: Report =
+        serde_json::from_slice(&fs::read(path("example/report.json")).unwrap()).unwrap();
+    fs::write(
+        path("placement.json"),
+        serde_json::to_vec(&report.placement.matrix).unwrap(),
+    )
+    .unwrap();
+    let output = call(&[
+        "register",
+        "--fixed",
+        &depth,
+        "--moving",
+        &text(data("template_depth.nii.gz")),
+        "--placement",
+        &text(path("placement.json")),
+        "-o",
+        &text(path("reg")),
+        "--quiet",
+    ]);
+    assert_exit(&output, ExitCode::Success);
+    let register: Report =
+        serde_json::from_slice(&fs::read(path("reg/report.json")).unwrap()).unwrap();
+    assert_eq!(register.patch_to_template, report.patch_to_template);
+    assert!(register.quality.depth_residual_after < 0.5 * register.quality.depth_residual_before);
+    assert_eq!(
+        files(&path("reg")).keys().collect::<Vec<_>>(),
+        [
+            "affine.txt",
+            "inverse_warp.nii.gz",
+            "report.json",
+            "warp.nii.gz"
+        ]
+    );
+}
+
+#[test]
+fn inspect_shows_good_files_and_names_bad_ones() {
+    let output = call(&[
+        "inspect",
+        "examples/data/patch_image.nii.gz",
+        "examples/data/patch_image_cut.nii.gz",
+    ]);
+    assert_exit(&output, ExitCode::InvalidImage);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("uint16") && text.contains("[76, 72, 68]") && text.contains("× 0.001"),
+        "{text}"
+    );
+    assert!(text.contains("patch_image_cut.nii.gz"));
+}
+
+#[test]
+fn a_label_image_never_gets_a_value_it_did_not_have() {
+    let folder = tempfile::tempdir().unwrap();
+    run(
+        &root().join("examples/request.yaml"),
+        folder.path(),
+        &["--quiet"],
+    );
+    let out = folder.path().join("labels.nii.gz");
+    let output = call(&[
+        "apply",
+        "-i",
+        "examples/data/patch_segmentation.nii.gz",
+        "-o",
+        out.to_str().unwrap(),
+        "-t",
+        &format!("[{},1]", folder.path().join("example/affine.txt").display()),
+        "-t",
+        folder
+            .path()
+            .join("example/inverse_warp.nii.gz")
+            .to_str()
+            .unwrap(),
+        "--reference",
+        "examples/data/template_depth.nii.gz",
+        "--interpolation",
+        "label",
+    ]);
+    assert_exit(&output, ExitCode::Success);
+    let labels = nifti::read_labels(&out).unwrap();
+    let mut values = labels.volume.values().to_vec();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(values, [0, 100, 200]);
+}
+
+/// An exported matrix maps physical space, the landmarks beside it are those of the viewer.
+#[test]
+fn voluba_s_exported_matrix_and_landmarks_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    run(
+        &root().join("examples/request.yaml"),
+        folder.path(),
+        &["--quiet"],
+    );
+    let whole = report(&path("example"));
+    let mut in_nm = whole.patch_to_template;
+    for row in in_nm.iter_mut().take(3) {
+        row[3] *= 1e6;
+    }
+    let matrix = serde_json::json!({"version": 1.01, "transformMatrixInNm": in_nm});
+    fs::write(path("transformMatrix.json"), matrix.to_string()).unwrap();
+    let request: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(root().join("examples/request.yaml")).unwrap())
+            .unwrap();
+    let landmarks = serde_json::to_value(&request["spec"]["landmarks"]).unwrap();
+    let points = |side: &str| -> Vec<serde_json::Value> {
+        landmarks
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .map(|(id, pair)| serde_json::json!({"id": id.to_string(), "coord": pair[side]}))
+            .collect()
+    };
+    let pairs: Vec<_> = (0..6)
+        .map(|id| serde_json::json!({"refId": id.to_string(), "incId": id.to_string()}))
+        .collect();
+    let file = serde_json::json!({
+        "reference_landmarks": points("template"), "incoming_landmarks": points("patch"), "landmark_pairs": pairs,
+    });
+    fs::write(path("landmark-pairs.json"), file.to_string()).unwrap();
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    let output = call(&[
+        "register",
+        "--quiet",
+        "--preset",
+        "fast",
+        "--fixed",
+        &text(path(
+            "example/patch_segmentation-equivolumetric-depth.nii.gz",
+        )),
+        "--moving",
+        &text(data("template_depth.nii.gz")),
+        "--placement",
+        &text(path("transformMatrix.json")),
+        "--landmarks",
+        &text(path("landmark-pairs.json")),
+        "-o",
+        &text(path("reg")),
+    ]);
+    assert_exit(&output, ExitCode::Success);
+    let before = report(&path("reg"))
+        .quality
+        .landmark_mean_before_mm
+        .unwrap();
+    assert!(
+        (before - whole.quality.landmark_mean_before_mm.unwrap()).abs() < 1e-6,
+        "{before}"
+    );
+}

@@ -1,0 +1,227 @@
+//! Wrong input, and interruptions.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use alignment_api::{ExitCode, TerminationMessage};
+
+use crate::{aligner, assert_exit, call, data, error_text, root, run, run_changed};
+
+/// The comment lines of examples/wrong say how each request must end.
+#[test]
+fn wrong_requests_end_with_their_code_and_say_why() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("examples/wrong")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        if text.contains("phase=Succeeded") {
+            continue; // wrong in a cluster only
+        }
+        let reason = text
+            .split_once("reason=")
+            .unwrap()
+            .1
+            .split_whitespace()
+            .next()
+            .unwrap();
+        let expected = ExitCode::ALL
+            .into_iter()
+            .find(|exit| exit.reason() == reason)
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let message = folder.path().join("message");
+        let output = run(
+            &path,
+            &folder.path().join("out"),
+            &["--termination-message", message.to_str().unwrap()],
+        );
+        assert_exit(&output, expected);
+        let message: TerminationMessage =
+            serde_json::from_slice(&fs::read(&message).unwrap()).unwrap();
+        assert_eq!(message.outcome, expected);
+        let named = match reason {
+            "ImageNotFound" => "no_such_image.nii.gz",
+            "InvalidImage" if path.to_string_lossy().contains("cut") => "patch_image_cut.nii.gz",
+            "InvalidImage" => "no white matter",
+            "AlignmentFailed" => "outside the template",
+            "InvalidRequest" if path.to_string_lossy().contains("template") => "no-such-template",
+            "InvalidRequest" => "spec.placement.matrix",
+            other => panic!("unexpected reason {other}"),
+        };
+        assert!(message.message.contains(named), "{}", message.message);
+        assert!(!folder.path().join("out").exists(), "{path:?} left files");
+        count += 1;
+    }
+    assert!(count >= 6, "only {count} wrong requests were found");
+}
+
+#[test]
+fn validation_lists_every_violation_and_typos_with_their_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("r.yaml");
+    let good = fs::read_to_string(root().join("examples/request.yaml")).unwrap();
+    let validate = |text: &str| {
+        fs::write(&request, text).unwrap();
+        call(&["validate", request.to_str().unwrap()])
+    };
+    assert_exit(&validate(&good), ExitCode::Success);
+    let bad = good
+        .replace("template: example", "template: UPPER")
+        .replace("activeDeadlineSeconds: 1800", "activeDeadlineSeconds: 0");
+    let output = validate(&bad);
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("spec.template"),
+        "{}",
+        error_text(&output)
+    );
+    assert!(error_text(&output).contains("spec.activeDeadlineSeconds"));
+    let output = validate(
+        &good
+            .replace("interpolation", "x")
+            .replace("grids:", "gridz:"),
+    );
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("spec.output") && error_text(&output).contains("gridz"),
+        "{}",
+        error_text(&output)
+    );
+    assert_exit(&validate("a: [1"), ExitCode::InvalidRequest);
+    assert_exit(&call(&["no-such-command"]), ExitCode::InvalidRequest);
+}
+
+#[test]
+fn a_termination_signal_ends_the_run_within_two_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("long.yaml");
+    let text = fs::read_to_string(root().join("examples/request.yaml")).unwrap();
+    let levels = "  registration: {levels: [{shrinkFactor: 1, iterations: 1000, robustScale: 1.0}], stepTolerance: 0.00001}\n  output:";
+    fs::write(&request, text.replace("  output:", levels)).unwrap();
+    let mut command = aligner();
+    command
+        .arg("run")
+        .arg(&request)
+        .args(["--progress", "json"]);
+    command
+        .arg("--claim")
+        .arg(format!("patches={}", data("").display()));
+    command
+        .arg("--claim")
+        .arg(format!("results={}", folder.path().display()));
+    command.arg("--template").arg(format!(
+        "example={}",
+        data("template_depth.nii.gz").display()
+    ));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let registering =
+        |line: &str| line.contains("\"register\"") && line.contains("\"iteration\":2");
+    assert!(
+        lines.any(|line| registering(&line.unwrap())),
+        "ended before the second iteration"
+    );
+    let asked = Instant::now();
+    assert!(
+        Command::new("kill")
+            .arg(child.id().to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let status = child.wait().unwrap();
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(status.code(), Some(i32::from(ExitCode::Interrupted.code())));
+    assert!(!folder.path().join("example").exists());
+}
+
+#[test]
+fn a_placement_into_flat_depth_is_the_placements_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    // Far enough that the patch lies beside the cortex of the template, but within its box.
+    let (output, _) = run_changed(folder.path(), |text| {
+        text.replace("-3.052420]", "31.0]")
+            .replace("-81.634282]", "-117.0]")
+            .replace("16.331325]", "-18.0]")
+    });
+    assert_exit(&output, ExitCode::AlignmentFailed);
+    assert!(
+        error_text(&output).contains("placement"),
+        "{}",
+        error_text(&output)
+    );
+}
+
+#[test]
+fn a_run_never_replaces_its_own_input() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["patch_segmentation.nii.gz", "template_depth.nii.gz"] {
+        fs::copy(data(name), folder.path().join(name)).unwrap();
+    }
+    let input = folder.path().join("patch-transformed.nii.gz");
+    fs::copy(data("patch_image.nii.gz"), &input).unwrap();
+    let before = fs::read(&input).unwrap();
+    let text = fs::read_to_string(root().join("examples/request.yaml")).unwrap();
+    let request = folder.path().join("r.yaml");
+    fs::write(
+        &request,
+        text.replace("patch_image.nii.gz", "patch-transformed.nii.gz")
+            .replace(", path: example}", "}"),
+    )
+    .unwrap();
+    let claim = |name: &str| format!("{name}={}", folder.path().display());
+    let output = aligner()
+        .arg("run")
+        .arg(&request)
+        .args([
+            "--claim",
+            &claim("patches"),
+            "--claim",
+            &claim("results"),
+            "--quiet",
+        ])
+        .args([
+            "--template",
+            &format!("example={}", data("template_depth.nii.gz").display()),
+        ])
+        .output()
+        .unwrap();
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("patch-transformed.nii.gz"),
+        "{}",
+        error_text(&output)
+    );
+    assert!(
+        fs::read(&input).unwrap() == before,
+        "the input was replaced"
+    );
+}
+
+#[test]
+fn a_key_that_stands_twice_and_absurd_nesting_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, _) = run_changed(folder.path(), |text| {
+        text.replace("  landmarks:\n", "  landmarks: []\n  landmarks:\n")
+    });
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("landmarks"),
+        "{}",
+        error_text(&output)
+    );
+    let (output, _) = run_changed(folder.path(), |_| "{\"a\":".repeat(100_000));
+    assert_exit(&output, ExitCode::InvalidRequest);
+    assert!(
+        error_text(&output).contains("nested"),
+        "{}",
+        error_text(&output)
+    );
+}
