@@ -46,6 +46,7 @@ if [ "$ended" != Succeeded ]; then
 fi
 kubectl -n "$NAMESPACE" get alignmentrequest "$name" -o json | jq '.status.result.quality // .status.result' >&2
 
+compute_local_outputs
 expected=$(local_outputs "$REQUEST")
 STEP_START=$(microseconds)
 same=$(same_outputs "$expected" "$outputs") || { printf '%s\n' "$same" >&2; die "the cluster's result differs from that of make run"; }

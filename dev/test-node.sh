@@ -124,7 +124,7 @@ for file in "$ROOT"/examples/wrong/*.yaml; do
 done
 [ -f "$ROOT/examples/request.yaml" ] || die "examples/request.yaml is missing"
 "$ROOT/dev/build-images.sh"
-local_outputs "$ROOT/examples/request.yaml" >/dev/null
+compute_local_outputs
 
 machine_snapshot "$CLUSTER" "$INSTANCE" > "$WORK/before"
 "$ROOT/dev/cluster-up.sh" >/dev/null

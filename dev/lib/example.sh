@@ -89,13 +89,13 @@ same_outputs() { # folder, other folder
   echo "$(find "$1" -type f | wc -l) files are the same"
 }
 
-# What `make run` wrote for the same request, computed without a cluster.
-local_outputs() { # request file
-  local path
-  [ -d "$ROOT/dist/run" ] || make --no-print-directory -C "$ROOT" run >&2
-  path=$(output_path "$1")
-  if [ -d "$ROOT/dist/run/$path" ]; then echo "$ROOT/dist/run/$path"; else echo "$ROOT/dist/run"; fi
+# Folder of what `make run` writes for the same request, without a cluster. Made by compute_local_outputs,
+# which is called once: an old result of an older program would prove nothing.
+compute_local_outputs() {
+  rm -rf "$ROOT/dist/run"
+  make --no-print-directory -C "$ROOT" run >&2
 }
+local_outputs() { echo "$ROOT/dist/run/$(output_path "$1")"; } # request file
 
 nothing_left_of() { # request name
   [ -z "$(kubectl -n "$NAMESPACE" get jobs,pods -l "voluba.ebrains.eu/request=$1" -o name)" ]
