@@ -7,8 +7,8 @@
 //!
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
 //! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
-//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
-//!    of `coarse`;
+//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, with the help
+//!    of the coarser grids of `multigrid`;
 //! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
@@ -16,19 +16,19 @@
 //! Reading files and choosing what depth is used for is left to others.
 
 mod boundary;
-mod coarse;
 mod columns;
 mod components;
 mod error;
 mod findings;
 mod laplace;
+mod multigrid;
 mod sheet;
 mod tissue;
 mod transport;
 
 use columns::{Columns, Point};
 use findings::Facts;
-use laplace::{Guess, Laplacian, Stop};
+use laplace::{Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
@@ -59,17 +59,17 @@ pub struct DepthMap {
     pub warnings: Vec<String>,
 }
 
-/// Sweeps end when no value of L changes by more than this. What is still missing then is some ten
-/// times as large, and larger again in the depth where columns turn sharply.
+/// Relaxation ends when no value of L changes by more than this in a sweep. What is still missing then
+/// is about as much, and larger in the depth where columns turn sharply.
 const CONVERGED: Stop = Stop {
-    change: 1e-7,
-    sweeps: 3000,
+    change: 2e-7,
+    cycles: 500,
 };
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 3e-4,
-    sweeps: 500,
+    change: 1e-3,
+    cycles: 100,
 };
 
 /// Least validity of the voxels from which the median thickness is taken.
@@ -98,7 +98,7 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         harmonic,
         exposure,
         change,
-    } = solve(&sheet, &state, observer)?;
+    } = solve(&sheet, observer)?;
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
@@ -201,26 +201,23 @@ struct Solved {
     change: f64,
 }
 
-fn solve(sheet: &Sheet, state: &[u8], observer: &dyn Observer) -> Result<Solved, Interrupted> {
+fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> {
     let thickness_mm = sheet.mean_thickness_mm();
-    let mut early = |_, _| progress(observer, 0.1, None);
-    let guess = coarse::first_guess(sheet, state, thickness_mm, &mut early)?;
     let start = -libm::log(0.1);
     let whole = -libm::log(CONVERGED.change);
     let mut last_change = 0.0;
-    let mut tick = |sweep, change| {
+    let mut tick = |cycle, change| {
         last_change = change;
-        // Changes shrink by a constant factor per sweep.
+        // Changes shrink by a constant factor per cycle.
         let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
-        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(sweep))
+        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
     };
-    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(guess, CONVERGED, &mut tick)?;
+    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(0.5, CONVERGED, &mut tick)?;
     let mut late = |_, _| progress(observer, SOLVED, None);
-    let zero = Guess::constant(0.0, sheet, thickness_mm);
-    let exposure = Laplacian::of_exposure(sheet).solve(zero, EXPOSURE, &mut late)?;
-    let exposure = exposure.values.into_iter().map(|value| value as f32);
+    let exposure = Laplacian::of_exposure(sheet).solve(0.0, EXPOSURE, &mut late)?;
+    let exposure = exposure.into_iter().map(|value| value as f32);
     Ok(Solved {
-        harmonic: depth.values,
+        harmonic: depth,
         exposure: exposure.collect(),
         change: last_change,
     })
