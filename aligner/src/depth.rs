@@ -16,6 +16,7 @@
 //! Reading files and choosing what depth is used for is left to others.
 
 mod boundary;
+mod coarsen;
 mod columns;
 mod components;
 mod error;
@@ -28,7 +29,7 @@ mod transport;
 
 use columns::{Columns, Point};
 use findings::Facts;
-use laplace::{Laplacian, Stop};
+use laplace::{Harmonic, Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
@@ -114,8 +115,10 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         unsettled: (change >= CONVERGED.change).then_some(change),
     });
     // The compact arrays are freed before the two images are made.
+    drop(thickness_mm);
+    let voxels = sheet.into_voxels();
     let points = columns.into_points();
-    let (depth, validity) = assemble(labels, &state, &sheet.into_voxels(), &points);
+    let (depth, validity) = assemble(labels, &state, &voxels, &points);
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
@@ -194,7 +197,7 @@ fn split_off_one_sided(
 /// Solutions of the two Laplace equations at each grey voxel.
 struct Solved {
     /// From 0 (pial) to 1 (white).
-    harmonic: Vec<f64>,
+    harmonic: Vec<Harmonic>,
     /// Harmonic measure of the faces of the image.
     exposure: Vec<f32>,
     /// Largest change of `harmonic` in the last sweep.
@@ -213,11 +216,12 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
         progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
     };
     let depth = Laplacian::of_depth(sheet, thickness_mm).solve(0.5, CONVERGED, &mut tick)?;
+    let harmonic = depth.into_iter().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
     let exposure = Laplacian::of_exposure(sheet).solve(0.0, EXPOSURE, &mut late)?;
     let exposure = exposure.into_iter().map(|value| value as f32);
     Ok(Solved {
-        harmonic: depth,
+        harmonic,
         exposure: exposure.collect(),
         change: last_change,
     })

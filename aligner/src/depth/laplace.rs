@@ -5,7 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::multigrid::{Arm, Arms, Cells, Multigrid, for_each_block};
+use super::coarsen::{Arm, Arms, Cells, for_each_block};
+use super::multigrid::Multigrid;
 use super::sheet::{End, Link, Links, Sheet, all_grey};
 use crate::observer::Interrupted;
 
@@ -32,6 +33,24 @@ const PROBATION: u32 = 6;
 
 /// Relaxation factor where corrections do not help.
 const OVER: f64 = 1.8;
+
+/// A value of the harmonic function, 0..1, in half the memory of an `f64` and as precise near 1 as
+/// near 0: depth must not depend on which side is which.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Harmonic(u32);
+
+impl Harmonic {
+    const ONE: f64 = 2_147_483_648.0;
+
+    pub(super) fn new(value: f64) -> Self {
+        Self((value * Self::ONE) as u32)
+    }
+
+    #[inline]
+    pub(super) fn value(self) -> f64 {
+        f64::from(self.0) / Self::ONE
+    }
+}
 
 /// The equation at each grey voxel.
 pub(super) struct Laplacian<'a> {
@@ -98,6 +117,9 @@ impl<'a> Laplacian<'a> {
     ) -> Result<Vec<f64>, Interrupted> {
         let red = self.sheet.red;
         let mut values = vec![start; self.sheet.len()];
+        if self.is_solved_by(start) {
+            return Ok(values);
+        }
         let mut coarser = Multigrid::build(&self.cells(), |cell| self.arms(cell));
         let mut omega = 1.0;
         let mut best = f64::INFINITY;
@@ -129,6 +151,18 @@ impl<'a> Laplacian<'a> {
         Ok(values)
     }
 
+    /// True if no voxel asks for another value than this one.
+    fn is_solved_by(&self, value: f64) -> bool {
+        self.sheet.links.par_iter().all(|links| {
+            let mean = if all_grey(links) {
+                None
+            } else {
+                self.mean(links, |_| value)
+            };
+            mean.is_none_or(|mean| mean == value)
+        })
+    }
+
     fn cells(&self) -> Cells<'_> {
         Cells {
             shape: self.sheet.shape,
@@ -156,7 +190,7 @@ impl<'a> Laplacian<'a> {
             } else {
                 1.0
             };
-            for (_, weight, _) in ends.into_iter().flatten() {
+            for (weight, _) in ends.into_iter().flatten() {
                 even += half * weight;
                 uneven += weight;
             }
@@ -172,7 +206,7 @@ impl<'a> Laplacian<'a> {
         for axis in 0..3 {
             let (ends, _) = self.ends(links, axis);
             for (side, end) in ends.into_iter().enumerate() {
-                let Some((_, weight, distance)) = end else {
+                let Some((weight, distance)) = end else {
                     continue;
                 };
                 let weight = (volume * weight) as f32;
@@ -186,17 +220,13 @@ impl<'a> Laplacian<'a> {
         (arms, 0.0)
     }
 
-    /// Value, weight and distance at both ends of an axis, and the distance between them; values of
-    /// grey voxels read as 0.
-    fn ends(&self, links: &Links, axis: usize) -> ([Option<(f64, f64, f64)>; 2], f64) {
+    /// Weight and distance at both ends of an axis, and the distance between them.
+    fn ends(&self, links: &Links, axis: usize) -> ([Option<(f64, f64)>; 2], f64) {
         let pair = [links[2 * axis], links[2 * axis + 1]];
         let (ends, share) = self.boundary.apply(pair, axis, |_| 0.0);
         let span: f64 = ends.iter().map(|end| end.map_or(1.0, |(_, d)| d)).sum();
         let weight = |distance| 2.0 * self.weight[axis] * share / (span * distance);
-        (
-            ends.map(|end| end.map(|(value, d)| (value, weight(d), d))),
-            span,
-        )
+        (ends.map(|end| end.map(|(_, d)| (weight(d), d))), span)
     }
 
     /// Updates all voxels; returns the largest change.
@@ -308,12 +338,18 @@ fn look(link: Link, read: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
 /// Gradient of `values` at a grey voxel, in 1/mm along the voxel axes: three-point differences on
 /// uneven distances, one-sided at faces of the image, zero along an axis with one voxel.
 #[inline]
-pub(super) fn gradient(sheet: &Sheet, values: &[f64], number: usize) -> [f64; 3] {
-    let here = values[number];
+pub(super) fn gradient(sheet: &Sheet, values: &[Harmonic], number: usize) -> [f64; 3] {
     let links = &sheet.links[number];
+    let read = |other: usize| values[other].value();
+    if all_grey(links) {
+        return std::array::from_fn(|axis| {
+            let [low, high] = [links[2 * axis], links[2 * axis + 1]];
+            (read(high.number()) - read(low.number())) / (2.0 * sheet.spacing[axis])
+        });
+    }
+    let here = read(number);
     std::array::from_fn(|axis| {
-        let [low, high] =
-            [links[2 * axis], links[2 * axis + 1]].map(|link| look(link, |other| values[other]));
+        let [low, high] = [links[2 * axis], links[2 * axis + 1]].map(|link| look(link, read));
         let slope = match (low, high) {
             (None, None) => 0.0,
             (None, Some((value, distance))) => (value - here) / distance,
@@ -355,7 +391,9 @@ mod tests {
             })
             .unwrap();
         assert!(last < 25, "{last} cycles");
-        for (number, value) in values.iter().enumerate() {
+        let values: Vec<Harmonic> = values.into_iter().map(Harmonic::new).collect();
+        for (number, &value) in values.iter().enumerate() {
+            let value = value.value();
             let expected = (sheet.position(number)[0] as f64 - 2.5) / 10.0;
             assert!((value - expected).abs() < 1e-4);
             let slope = gradient(&sheet, &values, number);
