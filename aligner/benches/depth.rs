@@ -47,10 +47,18 @@ impl Report {
 }
 
 fn main() {
-    // Time and memory first: the peak of memory only ever rises.
+    if let Some(name) = std::env::args().find_map(|arg| arg.strip_prefix("cost=").map(String::from))
+    {
+        let (wall, cpu, peak) = match name.as_str() {
+            "patch" => cost(&patch()),
+            _ => cost(&Shape::Convex.sample(57, CUBES).labels),
+        };
+        println!("{wall} {cpu} {peak}");
+        return;
+    }
     let mut report = Report::default();
-    patch(&mut report);
-    large(&mut report);
+    costs(&mut report, "patch", "patch_110x120x100", [0.3, 0.6, 60.0]);
+    costs(&mut report, "convex", "convex_257", [4.0, 7.2, 400.0]);
     closed(&mut report);
     cut(&mut report);
     symmetry(&mut report);
@@ -97,26 +105,30 @@ fn cpu_seconds() -> f64 {
 }
 
 /// A fold in the size of a typical patch.
-fn patch(report: &mut Report) {
+fn patch() -> Volume<Tissue> {
     let labels = Shape::Fold.sample(27, CUBES).labels;
     let grid = Grid {
         shape: [110, 120, 100],
         voxel_to_world: Affine::scaling(labels.grid.spacing()),
     };
-    let labels = Volume::from_fn(grid, |(x, y, z)| labels.array()[[x, y, z]]);
-    compute(&labels, &Silent).unwrap();
-    let (wall, cpu, peak) = cost(&labels);
-    report.figure("patch_110x120x100_wall", wall, "s", 0.3);
-    report.figure("patch_110x120x100_cpu", cpu, "s", 0.6);
-    report.figure("patch_110x120x100_peak", peak, "MB", 60.0);
+    Volume::from_fn(grid, |(x, y, z)| labels.array()[[x, y, z]])
 }
 
-fn large(report: &mut Report) {
-    let labels = Shape::Convex.sample(57, CUBES).labels;
-    let (wall, cpu, peak) = cost(&labels);
-    report.figure("convex_257_wall", wall, "s", 4.0);
-    report.figure("convex_257_cpu", cpu, "s", 7.2);
-    report.figure("convex_257_peak", peak, "MB", 400.0);
+/// Time and memory in a process of its own: memory that an earlier run left behind would hide some.
+fn costs(report: &mut Report, what: &str, name: &str, bars: [f64; 3]) {
+    let program = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(program)
+        .arg(format!("cost={what}"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(child.stdout).unwrap();
+    let values = text.split_whitespace().map(|word| word.parse().unwrap());
+    for ((value, (figure, unit)), bar) in values
+        .zip([("wall", "s"), ("cpu", "s"), ("peak", "MB")])
+        .zip(bars)
+    {
+        report.figure(&format!("{name}_{figure}"), value, unit, bar);
+    }
 }
 
 fn closed(report: &mut Report) {
