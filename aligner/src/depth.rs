@@ -27,7 +27,7 @@ mod sheet;
 mod tissue;
 mod transport;
 
-use columns::{Columns, Point};
+use columns::{Columns, EXPOSED, Point};
 use findings::Facts;
 use laplace::{Harmonic, Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
@@ -198,8 +198,8 @@ fn split_off_one_sided(
 struct Solved {
     /// From 0 (pial) to 1 (white).
     harmonic: Vec<Harmonic>,
-    /// Harmonic measure of the faces of the image.
-    exposure: Vec<f32>,
+    /// Harmonic measure of the faces of the image, in units of 1 / [`EXPOSED`].
+    exposure: Vec<u16>,
     /// Largest change of `harmonic` in the last sweep.
     change: f64,
 }
@@ -219,7 +219,9 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
     let harmonic = depth.into_iter().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
     let exposure = Laplacian::of_exposure(sheet).solve(0.0, EXPOSURE, &mut late)?;
-    let exposure = exposure.into_iter().map(|value| value as f32);
+    let exposure = exposure
+        .into_iter()
+        .map(|value| (value * f64::from(EXPOSED)) as u16);
     Ok(Solved {
         harmonic,
         exposure: exposure.collect(),

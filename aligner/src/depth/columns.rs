@@ -4,10 +4,14 @@ use super::laplace::Harmonic;
 use super::sheet::Sheet;
 use super::transport::{Flow, Side, flow_from};
 
+/// Exposure of a voxel that is determined by the faces of the image alone.
+pub(super) const EXPOSED: f32 = 32768.0;
+
 /// What is known of the column through each grey voxel.
 pub(super) struct Columns {
     harmonic: Vec<Harmonic>,
-    exposure: Vec<f32>,
+    /// In units of 1 / [`EXPOSED`].
+    exposure: Vec<u16>,
     pial: Vec<Flow>,
     white: Vec<Flow>,
 }
@@ -25,8 +29,8 @@ impl Columns {
     /// Follows the columns to both surfaces.
     ///
     /// `harmonic` is the harmonic function, `exposure` the harmonic measure of the faces of the
-    /// image, at each grey voxel.
-    pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<f32>) -> Self {
+    /// image in units of 1 / [`EXPOSED`], at each grey voxel.
+    pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<u16>) -> Self {
         let (pial, white) = rayon::join(
             || flow_from(Side::Pial, sheet, &harmonic),
             || flow_from(Side::White, sheet, &harmonic),
@@ -85,7 +89,7 @@ impl Columns {
             return 0.0;
         }
         let streamlines = self.pial[number].known.min(self.white[number].known);
-        (streamlines * (1.0 - self.exposure[number])).clamp(0.0, 1.0)
+        (streamlines * (1.0 - f32::from(self.exposure[number]) / EXPOSED)).clamp(0.0, 1.0)
     }
 }
 
@@ -96,7 +100,7 @@ mod tests {
     fn columns(pial: Flow, white: Flow) -> Columns {
         Columns {
             harmonic: vec![Harmonic::new(0.75)],
-            exposure: vec![0.5],
+            exposure: vec![16384],
             pial: vec![pial],
             white: vec![white],
         }
