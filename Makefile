@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust lint generate images cluster-up cluster-down demo
+.PHONY: help run test test-rust bench lint generate images cluster-up cluster-down demo
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,6 +17,9 @@ test: ## Everything that CI runs: style, unit, control plane, interoperability, 
 
 test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control plane
 	dev/with-control-plane.sh cargo test --workspace --locked
+
+bench: ## Figures of the cortical depth: errors, time and memory, each beside its bar
+	cargo bench --locked -p aligner --bench depth
 
 lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check

@@ -7,8 +7,8 @@
 //!
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
 //! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
-//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, from the first guess
-//!    of `coarse`;
+//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, with the help
+//!    of the coarser grids of `multigrid`;
 //! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
@@ -16,19 +16,20 @@
 //! Reading files and choosing what depth is used for is left to others.
 
 mod boundary;
-mod coarse;
+mod coarsen;
 mod columns;
 mod components;
 mod error;
 mod findings;
 mod laplace;
+mod multigrid;
 mod sheet;
 mod tissue;
 mod transport;
 
-use columns::{Columns, Point};
+use columns::{Columns, EXPOSED, Point};
 use findings::Facts;
-use laplace::{Guess, Laplacian, Stop};
+use laplace::{Harmonic, Laplacian, Stop};
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
@@ -59,17 +60,17 @@ pub struct DepthMap {
     pub warnings: Vec<String>,
 }
 
-/// Sweeps end when no value of L changes by more than this. What is still missing then is some ten
-/// times as large, and larger again in the depth where columns turn sharply.
+/// Relaxation ends when no value of L changes by more than this in a sweep. What is still missing then
+/// is about as much, and larger in the depth where columns turn sharply.
 const CONVERGED: Stop = Stop {
-    change: 1e-7,
-    sweeps: 3000,
+    change: 2e-7,
+    cycles: 500,
 };
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 3e-4,
-    sweeps: 500,
+    change: 1e-3,
+    cycles: 100,
 };
 
 /// Least validity of the voxels from which the median thickness is taken.
@@ -98,7 +99,7 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         harmonic,
         exposure,
         change,
-    } = solve(&sheet, &state, observer)?;
+    } = solve(&sheet, observer)?;
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
@@ -114,8 +115,10 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         unsettled: (change >= CONVERGED.change).then_some(change),
     });
     // The compact arrays are freed before the two images are made.
+    drop(thickness_mm);
+    let voxels = sheet.into_voxels();
     let points = columns.into_points();
-    let (depth, validity) = assemble(labels, &state, &sheet.into_voxels(), &points);
+    let (depth, validity) = assemble(labels, &state, &voxels, &points);
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
@@ -194,33 +197,33 @@ fn split_off_one_sided(
 /// Solutions of the two Laplace equations at each grey voxel.
 struct Solved {
     /// From 0 (pial) to 1 (white).
-    harmonic: Vec<f64>,
-    /// Harmonic measure of the faces of the image.
-    exposure: Vec<f32>,
+    harmonic: Vec<Harmonic>,
+    /// Harmonic measure of the faces of the image, in units of 1 / [`EXPOSED`].
+    exposure: Vec<u16>,
     /// Largest change of `harmonic` in the last sweep.
     change: f64,
 }
 
-fn solve(sheet: &Sheet, state: &[u8], observer: &dyn Observer) -> Result<Solved, Interrupted> {
+fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> {
     let thickness_mm = sheet.mean_thickness_mm();
-    let mut early = |_, _| progress(observer, 0.1, None);
-    let guess = coarse::first_guess(sheet, state, thickness_mm, &mut early)?;
     let start = -libm::log(0.1);
     let whole = -libm::log(CONVERGED.change);
     let mut last_change = 0.0;
-    let mut tick = |sweep, change| {
+    let mut tick = |cycle, change| {
         last_change = change;
-        // Changes shrink by a constant factor per sweep.
+        // Changes shrink by a constant factor per cycle.
         let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
-        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(sweep))
+        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
     };
-    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(guess, CONVERGED, &mut tick)?;
+    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(0.5, CONVERGED, &mut tick)?;
+    let harmonic = depth.into_iter().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
-    let zero = Guess::constant(0.0, sheet, thickness_mm);
-    let exposure = Laplacian::of_exposure(sheet).solve(zero, EXPOSURE, &mut late)?;
-    let exposure = exposure.values.into_iter().map(|value| value as f32);
+    let exposure = Laplacian::of_exposure(sheet).solve(0.0, EXPOSURE, &mut late)?;
+    let exposure = exposure
+        .into_iter()
+        .map(|value| (value * f64::from(EXPOSED)) as u16);
     Ok(Solved {
-        harmonic: depth.values,
+        harmonic,
         exposure: exposure.collect(),
         change: last_change,
     })

@@ -1,12 +1,17 @@
 //! Depth and validity of each grey voxel, from the column that runs through it.
 
+use super::laplace::Harmonic;
 use super::sheet::Sheet;
 use super::transport::{Flow, Side, flow_from};
 
+/// Exposure of a voxel that is determined by the faces of the image alone.
+pub(super) const EXPOSED: f32 = 32768.0;
+
 /// What is known of the column through each grey voxel.
 pub(super) struct Columns {
-    harmonic: Vec<f64>,
-    exposure: Vec<f32>,
+    harmonic: Vec<Harmonic>,
+    /// In units of 1 / [`EXPOSED`].
+    exposure: Vec<u16>,
     pial: Vec<Flow>,
     white: Vec<Flow>,
 }
@@ -24,8 +29,8 @@ impl Columns {
     /// Follows the columns to both surfaces.
     ///
     /// `harmonic` is the harmonic function, `exposure` the harmonic measure of the faces of the
-    /// image, at each grey voxel.
-    pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<f64>, exposure: Vec<f32>) -> Self {
+    /// image in units of 1 / [`EXPOSED`], at each grey voxel.
+    pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<u16>) -> Self {
         let (pial, white) = rayon::join(
             || flow_from(Side::Pial, sheet, &harmonic),
             || flow_from(Side::White, sheet, &harmonic),
@@ -47,17 +52,25 @@ impl Columns {
 
     /// Length of the column in mm at each voxel with at least this validity.
     pub(super) fn thickness_mm(&self, least_validity: f32) -> Vec<f32> {
-        (0..self.pial.len())
-            .filter(|&number| self.validity(number) >= least_validity)
-            .map(|number| self.pial[number].length + self.white[number].length)
-            .collect()
+        let trusted = |number: &usize| self.validity(*number) >= least_validity;
+        let count = (0..self.pial.len()).filter(trusted).count();
+        // Grown step by step, it would take up to three times its size.
+        let mut lengths = Vec::with_capacity(count);
+        lengths.extend(
+            (0..self.pial.len())
+                .filter(trusted)
+                .map(|number| self.pial[number].length + self.white[number].length),
+        );
+        lengths
     }
 
     /// The result at each grey voxel.
     pub(super) fn into_points(self) -> Vec<Point> {
         (0..self.pial.len())
             .map(|number| Point {
-                depth: self.ratio(number).unwrap_or(self.harmonic[number] as f32),
+                depth: self
+                    .ratio(number)
+                    .unwrap_or(self.harmonic[number].value() as f32),
                 validity: self.validity(number),
             })
             .collect()
@@ -76,7 +89,7 @@ impl Columns {
             return 0.0;
         }
         let streamlines = self.pial[number].known.min(self.white[number].known);
-        (streamlines * (1.0 - self.exposure[number])).clamp(0.0, 1.0)
+        (streamlines * (1.0 - f32::from(self.exposure[number]) / EXPOSED)).clamp(0.0, 1.0)
     }
 }
 
@@ -86,8 +99,8 @@ mod tests {
 
     fn columns(pial: Flow, white: Flow) -> Columns {
         Columns {
-            harmonic: vec![0.75],
-            exposure: vec![0.5],
+            harmonic: vec![Harmonic::new(0.75)],
+            exposure: vec![16384],
             pial: vec![pial],
             white: vec![white],
         }

@@ -1,52 +1,56 @@
 //! The harmonic function between the two surfaces: 0 on the pial, 1 on the white one.
 //!
 //! Finite differences with the true distance to a surface on each grid edge (Shortley & Weller
-//! 1938), relaxed by red-black SOR. All distances are in mm.
+//! 1938), solved by red-black relaxation with corrections from the coarser grids of `multigrid`. All distances are in mm.
 
 use rayon::prelude::*;
 
+use super::coarsen::{Arm, Arms, Cells, for_each_block};
+use super::multigrid::Multigrid;
 use super::sheet::{End, Link, Links, Sheet, all_grey};
 use crate::observer::Interrupted;
 
-/// Called after each sweep with its number (from 1) and the largest change that it still saw.
+/// Called after each cycle with its number (from 1) and the largest change that it still saw.
 pub(super) type Tick<'a> = dyn FnMut(u32, f64) -> Result<(), Interrupted> + 'a;
 
-/// When to stop sweeping.
+/// When to stop.
 #[derive(Clone, Copy)]
 pub(super) struct Stop {
-    /// Largest change that counts as converged.
+    /// Largest change in a sweep that counts as converged.
     pub(super) change: f64,
-    /// Sweeps at most.
-    pub(super) sweeps: u32,
+    /// Cycles at most.
+    pub(super) cycles: u32,
 }
 
-/// Where a solver starts.
-pub(super) struct Guess {
-    /// One value per grey voxel.
-    pub(super) values: Vec<f64>,
-    /// Half period in mm of the slowest error: about the largest thickness of the sheet. Only the
-    /// speed depends on it, and the solver corrects it if it is too small.
-    pub(super) wave_mm: f64,
-}
-
-impl Guess {
-    /// The same value everywhere on a sheet of this typical thickness.
-    pub(super) fn constant(value: f64, sheet: &Sheet, thickness_mm: f64) -> Self {
-        Self {
-            values: vec![value; sheet.len()],
-            wave_mm: thickness_mm,
-        }
-    }
-}
-
-/// Largest spectral radius of the Jacobi iteration that is believed.
-const SLOWEST: f64 = 0.9999;
-
-/// Voxels that one task updates; sums are taken over these blocks, for any number of threads.
+/// Voxels that one task updates; the same for any number of threads.
 const BLOCK: usize = 8192;
 
-/// Sweeps between two looks at the rate of convergence.
-const PERIOD: u32 = 12;
+/// Sweeps between two corrections.
+const SWEEPS: u32 = 2;
+
+/// Least number of cycles after which corrections are judged.
+const PROBATION: u32 = 6;
+
+/// Relaxation factor where corrections do not help.
+const OVER: f64 = 1.8;
+
+/// A value of the harmonic function, 0..1, in half the memory of an `f64` and as precise near 1 as
+/// near 0: depth must not depend on which side is which.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Harmonic(u32);
+
+impl Harmonic {
+    const ONE: f64 = 2_147_483_648.0;
+
+    pub(super) fn new(value: f64) -> Self {
+        Self((value * Self::ONE) as u32)
+    }
+
+    #[inline]
+    pub(super) fn value(self) -> f64 {
+        f64::from(self.0) / Self::ONE
+    }
+}
 
 /// The equation at each grey voxel.
 pub(super) struct Laplacian<'a> {
@@ -100,68 +104,139 @@ impl<'a> Laplacian<'a> {
         }
     }
 
-    /// Relaxes a guess (one value per grey voxel) until nothing changes; the values end within
-    /// 0..1.
+    /// Solves from a constant until nothing changes; the values end within 0..1.
+    ///
+    /// Each cycle adds a correction from coarser grids and relaxes twice. Only black voxels need
+    /// the correction, since red ones are then computed from them; and only red voxels have a
+    /// residual, since black ones come last.
     pub(super) fn solve(
         &self,
-        guess: Guess,
+        start: f64,
         stop: Stop,
         tick: &mut Tick<'_>,
-    ) -> Result<Guess, Interrupted> {
-        let Guess {
-            mut values,
-            wave_mm,
-        } = guess;
-        let mut omega = self.relaxation(wave_mm);
-        let mut before = f64::NAN;
-        for sweep in 1..=stop.sweeps {
-            let seen = self.sweep(&mut values, omega);
-            tick(sweep, seen.largest)?;
-            if seen.largest < stop.change {
+    ) -> Result<Vec<f64>, Interrupted> {
+        let red = self.sheet.red;
+        let mut values = vec![start; self.sheet.len()];
+        if self.is_solved_by(start) {
+            return Ok(values);
+        }
+        let mut coarser = Multigrid::build(&self.cells(), |cell| self.arms(cell));
+        let mut omega = 1.0;
+        let mut best = f64::INFINITY;
+        for cycle in 1..=stop.cycles {
+            let mut change = 0.0;
+            for _ in 0..SWEEPS {
+                change = self.sweep(&mut values, omega);
+            }
+            tick(cycle, change)?;
+            if change < stop.change {
                 break;
             }
-            if sweep % PERIOD == 0 {
-                let rate = libm::pow(seen.squares / before, 0.5 / f64::from(PERIOD));
-                omega = better_relaxation(omega, rate);
-                before = seen.squares;
+            if cycle > PROBATION && change > best {
+                // Sweeps alone always converge.
+                omega = OVER;
+            }
+            best = best.min(change);
+            if omega == 1.0 {
+                coarser.solve(red, |cell| self.residual(&values, cell));
+                let black = values.split_at_mut(red).1;
+                for_each_block(black, red, |cell, value| {
+                    *value += f64::from(coarser.correction(cell));
+                });
             }
         }
         for value in &mut values {
             *value = value.clamp(0.0, 1.0);
         }
-        let wave_mm = wave_mm.max(self.wave_mm(omega));
-        Ok(Guess { values, wave_mm })
+        Ok(values)
     }
 
-    /// Relaxation factor that is best if the slowest error is a wave with this half period (Young
-    /// 1954).
-    fn relaxation(&self, wave_mm: f64) -> f64 {
-        let wave = std::f64::consts::PI / wave_mm;
-        let jacobi = (1.0 - 0.5 * wave * wave / self.axes()).clamp(0.0, SLOWEST);
-        2.0 / (1.0 + (1.0 - jacobi * jacobi).sqrt())
+    /// True if no voxel asks for another value than this one.
+    fn is_solved_by(&self, value: f64) -> bool {
+        self.sheet.links.par_iter().all(|links| {
+            let mean = if all_grey(links) {
+                None
+            } else {
+                self.mean(links, |_| value)
+            };
+            mean.is_none_or(|mean| mean == value)
+        })
     }
 
-    /// The inverse of [`Self::relaxation`].
-    fn wave_mm(&self, omega: f64) -> f64 {
-        let root = 2.0 / omega - 1.0;
-        let jacobi = (1.0 - root * root).max(0.0).sqrt().min(SLOWEST);
-        std::f64::consts::PI / (2.0 * (1.0 - jacobi) * self.axes()).sqrt()
+    fn cells(&self) -> Cells<'_> {
+        Cells {
+            shape: self.sheet.shape,
+            spacing: self.sheet.spacing,
+            at: &self.sheet.voxel,
+        }
     }
 
-    fn axes(&self) -> f64 {
-        (0..3)
-            .filter(|&axis| self.sheet.shape[axis] > 1)
-            .map(|axis| self.weight[axis])
-            .sum()
+    fn residual(&self, values: &[f64], cell: usize) -> f32 {
+        let links = &self.sheet.links[cell];
+        let (sum, weights) = self.balance(links, |number| values[number]);
+        ((sum - weights * values[cell]) * self.volume(links)) as f32
     }
 
-    fn sweep(&self, values: &mut [f64], omega: f64) -> Seen {
+    /// Share of a voxel for which its equation speaks: with it, weights are the same both ways.
+    fn volume(&self, links: &Links) -> f64 {
+        if all_grey(links) {
+            return 1.0;
+        }
+        let (mut even, mut uneven) = (0.0, 0.0);
+        for axis in 0..3 {
+            let (ends, span) = self.ends(links, axis);
+            let half = if ends[0].is_some() && ends[1].is_some() {
+                0.5 * span
+            } else {
+                1.0
+            };
+            for (weight, _) in ends.into_iter().flatten() {
+                even += half * weight;
+                uneven += weight;
+            }
+        }
+        if uneven > 0.0 { even / uneven } else { 1.0 }
+    }
+
+    /// The ties of a grey voxel, as [`Multigrid`] wants them.
+    fn arms(&self, cell: usize) -> Arms {
+        let links = &self.sheet.links[cell];
+        let volume = self.volume(links);
+        let mut arms = [Arm::Outside(0.0); 6];
+        for axis in 0..3 {
+            let (ends, _) = self.ends(links, axis);
+            for (side, end) in ends.into_iter().enumerate() {
+                let Some((weight, distance)) = end else {
+                    continue;
+                };
+                let weight = (volume * weight) as f32;
+                arms[2 * axis + side] = match links[2 * axis + side].end() {
+                    End::Grey(number) => Arm::Cell(number as u32, weight),
+                    End::Outside => Arm::Outside(weight),
+                    End::Surface { .. } => Arm::Fixed(weight, distance as f32),
+                };
+            }
+        }
+        (arms, 0.0)
+    }
+
+    /// Weight and distance at both ends of an axis, and the distance between them.
+    fn ends(&self, links: &Links, axis: usize) -> ([Option<(f64, f64)>; 2], f64) {
+        let pair = [links[2 * axis], links[2 * axis + 1]];
+        let (ends, share) = self.boundary.apply(pair, axis, |_| 0.0);
+        let span: f64 = ends.iter().map(|end| end.map_or(1.0, |(_, d)| d)).sum();
+        let weight = |distance| 2.0 * self.weight[axis] * share / (span * distance);
+        (ends.map(|end| end.map(|(_, d)| (weight(d), d))), span)
+    }
+
+    /// Updates all voxels; returns the largest change.
+    fn sweep(&self, values: &mut [f64], omega: f64) -> f64 {
         let red = self.sheet.red;
         let (red_links, black_links) = self.sheet.links.split_at(red);
         let (red_values, black_values) = values.split_at_mut(red);
         let first = self.sweep_colour(red_values, red_links, (black_values, red), omega);
         let second = self.sweep_colour(black_values, black_links, (red_values, 0), omega);
-        first.and(&second)
+        first.max(second)
     }
 
     /// Updates one colour; `other` holds the values of the other one and the number of its first.
@@ -171,34 +246,43 @@ impl<'a> Laplacian<'a> {
         links: &[Links],
         other: (&[f64], usize),
         omega: f64,
-    ) -> Seen {
-        let blocks: Vec<Seen> = values
+    ) -> f64 {
+        values
             .par_chunks_mut(BLOCK)
             .zip(links.par_chunks(BLOCK))
             .map(|(values, links)| {
-                let mut seen = Seen::default();
+                let mut largest = 0.0_f64;
                 for (value, links) in values.iter_mut().zip(links) {
                     let mean = self.mean(links, |number| other.0[number - other.1]);
                     let change = mean.unwrap_or(*value) - *value;
                     *value += omega * change;
-                    seen.add(change);
+                    largest = largest.max(change.abs());
                 }
-                seen
+                largest
             })
-            .collect();
-        blocks.iter().fold(Seen::default(), Seen::and)
+            .reduce(|| 0.0, f64::max)
     }
 
     /// The value that the neighbours ask for; `None` if there are none.
     #[inline]
     fn mean(&self, links: &Links, read: impl Fn(usize) -> f64) -> Option<f64> {
+        if all_grey(links) {
+            return Some(self.balance(links, read).0 * self.inside);
+        }
+        let (sum, weights) = self.balance(links, read);
+        (weights > 0.0).then(|| sum / weights)
+    }
+
+    /// Weighted sum of the neighbours' values, and of the weights.
+    #[inline]
+    fn balance(&self, links: &Links, read: impl Fn(usize) -> f64) -> (f64, f64) {
         let (mut sum, mut weights) = (0.0, 0.0);
         if all_grey(links) {
             for axis in 0..3 {
                 let [low, high] = [links[2 * axis], links[2 * axis + 1]];
                 sum += self.weight[axis] * (read(low.number()) + read(high.number()));
             }
-            return Some(sum * self.inside);
+            return (sum, 1.0 / self.inside);
         }
         for axis in 0..3 {
             let pair = [links[2 * axis], links[2 * axis + 1]];
@@ -210,7 +294,7 @@ impl<'a> Laplacian<'a> {
                 weights += weight;
             }
         }
-        (weights > 0.0).then(|| sum / weights)
+        (sum, weights)
     }
 }
 
@@ -254,12 +338,18 @@ fn look(link: Link, read: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
 /// Gradient of `values` at a grey voxel, in 1/mm along the voxel axes: three-point differences on
 /// uneven distances, one-sided at faces of the image, zero along an axis with one voxel.
 #[inline]
-pub(super) fn gradient(sheet: &Sheet, values: &[f64], number: usize) -> [f64; 3] {
-    let here = values[number];
+pub(super) fn gradient(sheet: &Sheet, values: &[Harmonic], number: usize) -> [f64; 3] {
     let links = &sheet.links[number];
+    let read = |other: usize| values[other].value();
+    if all_grey(links) {
+        return std::array::from_fn(|axis| {
+            let [low, high] = [links[2 * axis], links[2 * axis + 1]];
+            (read(high.number()) - read(low.number())) / (2.0 * sheet.spacing[axis])
+        });
+    }
+    let here = read(number);
     std::array::from_fn(|axis| {
-        let [low, high] =
-            [links[2 * axis], links[2 * axis + 1]].map(|link| look(link, |other| values[other]));
+        let [low, high] = [links[2 * axis], links[2 * axis + 1]].map(|link| look(link, read));
         let slope = match (low, high) {
             (None, None) => 0.0,
             (None, Some((value, distance))) => (value - here) / distance,
@@ -271,40 +361,6 @@ pub(super) fn gradient(sheet: &Sheet, values: &[f64], number: usize) -> [f64; 3]
         };
         slope / sheet.spacing[axis]
     })
-}
-
-/// Size of the changes in one sweep.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    largest: f64,
-    squares: f64,
-}
-
-impl Seen {
-    fn add(&mut self, change: f64) {
-        self.largest = self.largest.max(change.abs());
-        self.squares += change * change;
-    }
-
-    fn and(self, other: &Self) -> Self {
-        Self {
-            largest: self.largest.max(other.largest),
-            squares: self.squares + other.squares,
-        }
-    }
-}
-
-/// A larger factor if the changes shrink by `rate` per sweep, more slowly than `omega` could give.
-///
-/// Young's relation (λ + ω − 1)² = λ ω² μ² turns the rate λ into the spectral radius μ.
-fn better_relaxation(omega: f64, rate: f64) -> f64 {
-    let usable = rate < 1.0 && rate > omega - 1.0 + 0.01;
-    if !usable {
-        return omega;
-    }
-    let ratio = rate + omega - 1.0;
-    let radius_squared = (ratio * ratio / (rate * omega * omega)).min(SLOWEST * SLOWEST);
-    (2.0 / (1.0 + (1.0 - radius_squared).sqrt())).max(omega)
 }
 
 #[cfg(test)]
@@ -325,30 +381,23 @@ mod tests {
         let sheet = Sheet::build(&state, shape, [0.5, 1.0, 1.0]);
         let stop = Stop {
             change: 1e-9,
-            sweeps: 500,
+            cycles: 50,
         };
         let mut last = 0;
         let values = Laplacian::of_depth(&sheet, 5.0)
-            .solve(Guess::constant(0.5, &sheet, 5.0), stop, &mut |sweep, _| {
-                last = sweep;
+            .solve(0.5, stop, &mut |cycle, _| {
+                last = cycle;
                 Ok(())
             })
-            .unwrap()
-            .values;
-        assert!(last < 150, "{last} sweeps");
-        for (number, value) in values.iter().enumerate() {
+            .unwrap();
+        assert!(last < 25, "{last} cycles");
+        let values: Vec<Harmonic> = values.into_iter().map(Harmonic::new).collect();
+        for (number, &value) in values.iter().enumerate() {
+            let value = value.value();
             let expected = (sheet.position(number)[0] as f64 - 2.5) / 10.0;
             assert!((value - expected).abs() < 1e-4);
             let slope = gradient(&sheet, &values, number);
             assert!((slope[0] - 0.2).abs() < 1e-3 && slope[1].abs() < 1e-6);
         }
-    }
-
-    #[test]
-    fn the_relaxation_factor_only_grows_and_stays_below_two() {
-        assert_eq!(better_relaxation(1.5, 0.4), 1.5);
-        assert_eq!(better_relaxation(1.5, f64::NAN), 1.5);
-        let better = better_relaxation(1.5, 0.9);
-        assert!(better > 1.5 && better < 2.0);
     }
 }

@@ -10,7 +10,7 @@
 //! Upwind differences of second order. A voxel needs only neighbours with smaller L, so that the
 //! result does not depend on the order in which voxels are visited.
 
-use super::laplace::gradient;
+use super::laplace::{Harmonic, gradient};
 use super::sheet::{End, Sheet};
 
 /// The surface from which the tubes start.
@@ -62,7 +62,7 @@ const MARGIN: f64 = 1e-6;
 /// The tube volume, length and known share at each grey voxel, from one side.
 ///
 /// `harmonic` is L at each grey voxel.
-pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[f64]) -> Vec<Flow> {
+pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[Harmonic]) -> Vec<Flow> {
     let transport = Transport {
         side,
         sheet,
@@ -74,16 +74,16 @@ pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[f64]) -> Vec<Flow
         waiting.push(number);
         // Depth first: upstream voxels lie near, and near voxels are still in the cache.
         while let Some(&next) = waiting.last() {
-            let before = waiting.len();
-            if flows[next].pending() {
-                let upstream = transport.upstream(next);
-                let missing = upstream.into_iter().flatten();
-                waiting.extend(missing.filter(|&at| flows[at].pending()));
+            if !flows[next].pending() {
+                waiting.pop();
+                continue;
             }
+            let slopes = gradient(sheet, harmonic, next);
+            let before = waiting.len();
+            let missing = transport.upstream(next, slopes).into_iter().flatten();
+            waiting.extend(missing.filter(|&at| flows[at].pending()));
             if waiting.len() == before {
-                if flows[next].pending() {
-                    flows[next] = transport.flow(next, &flows);
-                }
+                flows[next] = transport.flow(next, slopes, &flows);
                 waiting.pop();
             }
         }
@@ -94,7 +94,7 @@ pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[f64]) -> Vec<Flow
 struct Transport<'a> {
     side: Side,
     sheet: &'a Sheet,
-    harmonic: &'a [f64],
+    harmonic: &'a [Harmonic],
 }
 
 /// Where the flow along one axis comes from.
@@ -124,8 +124,8 @@ impl Transport<'_> {
     /// L, or 1 − L from the white side: grows along the flow.
     fn level(&self, number: usize) -> f64 {
         match self.side {
-            Side::Pial => self.harmonic[number],
-            Side::White => 1.0 - self.harmonic[number],
+            Side::Pial => self.harmonic[number].value(),
+            Side::White => 1.0 - self.harmonic[number].value(),
         }
     }
 
@@ -161,8 +161,7 @@ impl Transport<'_> {
     }
 
     /// The voxels that [`Self::flow`] reads: at most two along each axis.
-    fn upstream(&self, number: usize) -> [Option<usize>; 6] {
-        let slopes = gradient(self.sheet, self.harmonic, number);
+    fn upstream(&self, number: usize, slopes: [f64; 3]) -> [Option<usize>; 6] {
         let mut found = [None; 6];
         for (axis, slope) in slopes.into_iter().enumerate() {
             let Some(inflow) = self.inflow(number, axis, slope) else {
@@ -184,17 +183,16 @@ impl Transport<'_> {
         found
     }
 
-    fn flow(&self, number: usize, flows: &[Flow]) -> Flow {
-        let best = self.flow_of_order(number, flows, Order::Second);
+    fn flow(&self, number: usize, slopes: [f64; 3], flows: &[Flow]) -> Flow {
+        let best = self.flow_of_order(number, slopes, flows, Order::Second);
         if best.volume < 0.0 {
             // Extrapolation past a strong change, e.g. where two banks meet.
-            return self.flow_of_order(number, flows, Order::First);
+            return self.flow_of_order(number, slopes, flows, Order::First);
         }
         best
     }
 
-    fn flow_of_order(&self, number: usize, flows: &[Flow], order: Order) -> Flow {
-        let slopes = gradient(self.sheet, self.harmonic, number);
+    fn flow_of_order(&self, number: usize, slopes: [f64; 3], flows: &[Flow], order: Order) -> Flow {
         let square: f64 = slopes.iter().map(|slope| slope * slope).sum();
         let steepness = square.sqrt();
         let (mut volume, mut length, mut weight) = (1.0, steepness, 0.0);

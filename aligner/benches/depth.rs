@@ -1,0 +1,212 @@
+//! Figures of the cortical depth: errors on sheets with a known depth, time and memory.
+//!
+//! One line per figure: `figure <name> <value> <unit> bar <bar> ok|short`. The torus is missing: its
+//! truth has no closed form.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and may fail loudly"
+)]
+
+#[path = "../tests/depth_shapes/mod.rs"]
+mod depth_shapes;
+
+use std::time::Instant;
+
+use aligner::affine::Affine;
+use aligner::depth::{DepthMap, Tissue, compute};
+use aligner::grid::Grid;
+use aligner::observer::Silent;
+use aligner::volume::Volume;
+use depth_shapes::{Sample, Shape, Where};
+
+const CUBES: [f64; 3] = [1.0; 3];
+
+/// Counts figures and those that miss their bar.
+#[derive(Default)]
+struct Report {
+    figures: usize,
+    short: usize,
+}
+
+impl Report {
+    fn figure(&mut self, name: &str, value: f64, unit: &str, bar: f64) {
+        let met = value <= bar;
+        self.figures += 1;
+        self.short += usize::from(!met);
+        let verdict = if met { "ok" } else { "short" };
+        println!("figure {name} {value:.3e} {unit} bar {bar} {verdict}");
+    }
+
+    fn errors(&mut self, name: &str, run: (&Sample, &DepthMap), which: Where, bars: (f64, f64)) {
+        let errors = run.0.errors(run.1, which);
+        self.figure(&format!("{name}_mean"), errors.mean, "depth", bars.0);
+        self.figure(&format!("{name}_p95"), errors.p95, "depth", bars.1);
+    }
+}
+
+fn main() {
+    if let Some(name) = std::env::args().find_map(|arg| arg.strip_prefix("cost=").map(String::from))
+    {
+        let (wall, cpu, peak) = match name.as_str() {
+            "patch" => cost(&patch()),
+            _ => cost(&Shape::Convex.sample(57, CUBES).labels),
+        };
+        println!("{wall} {cpu} {peak}");
+        return;
+    }
+    let mut report = Report::default();
+    costs(&mut report, "patch", "patch_110x120x100", [0.3, 0.6, 60.0]);
+    costs(&mut report, "convex", "convex_257", [4.0, 7.2, 400.0]);
+    closed(&mut report);
+    cut(&mut report);
+    symmetry(&mut report);
+    println!("{} figures, {} short", report.figures, report.short);
+}
+
+fn solve(sample: &Sample) -> DepthMap {
+    compute(&sample.labels, &Silent).unwrap()
+}
+
+/// Seconds of wall time and of all threads, and MB at the peak above what was there before, the
+/// labels included.
+fn cost(labels: &Volume<Tissue>) -> (f64, f64, f64) {
+    // Resets the peak to the present size.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let (before, cpu, start) = (status_mb("VmRSS:"), cpu_seconds(), Instant::now());
+    compute(labels, &Silent).unwrap();
+    let wall = start.elapsed().as_secs_f64();
+    let own = labels.values().len() as f64 / 1e6;
+    let peak = status_mb("VmHWM:") - before + own;
+    (wall, cpu_seconds() - cpu, peak)
+}
+
+fn status_mb(key: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+    let kilobytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes * 1024.0 / 1e6
+}
+
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // User and system time, in hundredths of a second.
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<f64>().unwrap() / 100.0)
+        .sum()
+}
+
+/// A fold in the size of a typical patch.
+fn patch() -> Volume<Tissue> {
+    let labels = Shape::Fold.sample(27, CUBES).labels;
+    let grid = Grid {
+        shape: [110, 120, 100],
+        voxel_to_world: Affine::scaling(labels.grid.spacing()),
+    };
+    Volume::from_fn(grid, |(x, y, z)| labels.array()[[x, y, z]])
+}
+
+/// Time and memory in a process of its own: memory that an earlier run left behind would hide some.
+fn costs(report: &mut Report, what: &str, name: &str, bars: [f64; 3]) {
+    let program = std::env::current_exe().unwrap();
+    let child = std::process::Command::new(program)
+        .arg(format!("cost={what}"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(child.stdout).unwrap();
+    let values = text.split_whitespace().map(|word| word.parse().unwrap());
+    for ((value, (figure, unit)), bar) in values
+        .zip([("wall", "s"), ("cpu", "s"), ("peak", "MB")])
+        .zip(bars)
+    {
+        report.figure(&format!("{name}_{figure}"), value, unit, bar);
+    }
+}
+
+fn closed(report: &mut Report) {
+    for (voxels, bars) in [
+        (8, (0.014, 0.037)),
+        (16, (0.006, 0.019)),
+        (32, (0.003, 0.010)),
+    ] {
+        for (name, shape) in [("convex", Shape::Convex), ("concave", Shape::Concave)] {
+            let sample = shape.sample(voxels, CUBES);
+            let name = format!("{name}_{voxels}");
+            report.errors(&name, (&sample, &solve(&sample)), Where::All, bars);
+        }
+    }
+    let sample = Shape::Convex.sample(16, [1.0, 1.0, 3.0]);
+    let map = solve(&sample);
+    report.errors(
+        "convex_1_1_3_16",
+        (&sample, &map),
+        Where::All,
+        (0.013, 0.040),
+    );
+}
+
+fn cut(report: &mut Report) {
+    for (voxels, bars) in [(8, (0.014, 0.042)), (32, (0.004, 0.011))] {
+        let sample = Shape::Fold.sample(voxels, CUBES);
+        let name = format!("fold_core_{voxels}");
+        report.errors(&name, (&sample, &solve(&sample)), Where::Core, bars);
+    }
+    for (name, shape, all, core) in [
+        ("slab", Shape::Slab, (0.013, 0.040), Some((0.003, 0.007))),
+        ("cylinder", Shape::Cylinder, (0.022, 0.075), None),
+        ("fold", Shape::Fold, (0.015, 0.045), Some((0.007, 0.020))),
+        ("octant", Shape::Octant, (0.026, 0.090), None),
+    ] {
+        let sample = shape.sample(16, CUBES);
+        let map = solve(&sample);
+        let run = (&sample, &map);
+        report.errors(&format!("{name}_all_16"), run, Where::All, all);
+        let half = (all.0 / 2.0, all.1 / 2.0);
+        report.errors(&format!("{name}_valid_16"), run, Where::Valid(0.9), half);
+        if let Some(core) = core {
+            report.errors(&format!("{name}_core_16"), run, Where::Core, core);
+        }
+    }
+}
+
+/// Largest difference of two maps at the voxels that `place` relates.
+fn difference(
+    one: &Volume<f32>,
+    other: &Volume<f32>,
+    place: impl Fn([usize; 3]) -> [usize; 3],
+    value: impl Fn(f32) -> f32,
+) -> f64 {
+    let mut largest = 0.0_f32;
+    for (at, &here) in one.array().indexed_iter() {
+        let there = other.array()[place([at.0, at.1, at.2])];
+        largest = largest.max((here - value(there)).abs());
+    }
+    f64::from(largest)
+}
+
+fn symmetry(report: &mut Report) {
+    let [convex, concave] =
+        [Shape::Convex, Shape::Concave].map(|shape| solve(&shape.sample(16, CUBES)).depth);
+    let mirror = difference(&convex, &concave, |at| at, |depth| 1.0 - depth);
+    report.figure("concave_is_1_minus_convex", mirror, "depth", 1e-5);
+
+    let sample = Shape::Fold.sample(10, CUBES);
+    let straight = solve(&sample).depth;
+    let last = sample.labels.grid.shape.map(|size| size - 1);
+    // All sides are equal: axes may be exchanged on the same grid.
+    let turn = |[x, y, z]: [usize; 3]| [last[0] - y, z, last[2] - x];
+    let turned = Volume::from_fn(sample.labels.grid, |(x, y, z)| {
+        sample.labels.array()[turn([x, y, z])]
+    });
+    let turned = compute(&turned, &Silent).unwrap().depth;
+    let moved = difference(&turned, &straight, turn, |depth| depth);
+    report.figure("permuted_and_flipped", moved, "depth", 1e-5);
+}

@@ -1,0 +1,304 @@
+//! The equations of a coarser grid.
+//!
+//! Each coarse cell is the grey part of up to 2×2×2 finer ones, so that its equation has the same
+//! seven points. Its weights are those of the finer links that cross its faces, divided by the
+//! longer distance between cell centres; a surface keeps its pull however thin the gap behind it
+//! is.
+
+use rayon::prelude::*;
+
+use super::sheet::position;
+
+/// Marks a side without a neighbour.
+const NONE: u32 = u32::MAX;
+
+/// Bits of a parent that say in which half of it, along each axis, a cell lies.
+pub(super) const HALF: u32 = 29;
+
+/// Cells that one task updates.
+const BLOCK: usize = 8192;
+
+/// Weight of a tie between two cells in the coarse equation, by whether the cell has a sibling behind
+/// it. The distance of the coarse centres asks for 0.5 and 0.67; with that, corrections overshoot
+/// where a surface cuts the cells.
+const CLOSER: [f32; 2] = [0.75, 0.55];
+
+/// How far a sibling moves the centre of the parent away from a surface, in spacings.
+const BACK: f32 = 0.4;
+
+/// What a cell is tied to, in one of the six directions.
+#[derive(Clone, Copy)]
+pub(super) enum Arm {
+    /// Another cell of the same grid, and the weight of the tie.
+    Cell(u32, f32),
+    /// A fixed value, the weight of the tie, and the distance in spacings.
+    Fixed(f32, f32),
+    /// Outside of the image, and the weight of a fixed value there.
+    Outside(f32),
+    /// Nothing.
+    Free,
+}
+
+/// The arms of a cell, and the weight of fixed values that lie in no one direction.
+pub(super) type Arms = ([Arm; 6], f32);
+
+/// The cells of a grid in the image.
+pub(super) struct Cells<'a> {
+    pub(super) shape: [usize; 3],
+    pub(super) spacing: [f64; 3],
+    /// Flat index of each cell.
+    pub(super) at: &'a [u32],
+}
+
+/// How the cells of a grid lie in the next coarser one.
+pub(super) struct Family {
+    /// Coarse cell of each fine one, and in which half of it along each axis.
+    pub(super) parent: Vec<u32>,
+    /// Fine cells, in the order of their parents.
+    pub(super) children: Vec<u32>,
+    /// Where the children of each coarse cell begin.
+    pub(super) first: Vec<u32>,
+    /// Axes along which two cells are merged.
+    pub(super) merged: [bool; 3],
+}
+
+/// The equation of a coarse cell.
+pub(super) struct Row {
+    pub(super) link: [u32; 6],
+    pub(super) weight: [f32; 6],
+    /// A bit for each direction in which the image ends.
+    pub(super) outside: u8,
+    /// Weight of the fixed values.
+    pub(super) fixed: f32,
+    /// 1 / sum of all weights; 0 if there are none.
+    pub(super) inverse: f32,
+}
+
+/// Calls `update` with the number of each value, from `start`.
+pub(super) fn for_each_block<T: Send>(
+    values: &mut [T],
+    start: usize,
+    update: impl Fn(usize, &mut T) + Sync,
+) {
+    values
+        .par_chunks_mut(BLOCK)
+        .enumerate()
+        .for_each(|(block, values)| {
+            for (index, value) in values.iter_mut().enumerate() {
+                update(start + block * BLOCK + index, value);
+            }
+        });
+}
+
+impl Row {
+    const EMPTY: Self = Self {
+        link: [NONE; 6],
+        weight: [0.0; 6],
+        outside: 0,
+        fixed: 0.0,
+        inverse: 0.0,
+    };
+
+    /// The flux plus what the neighbours give; `values` begins with cell `start`.
+    #[inline]
+    pub(super) fn pull(&self, flux: f32, values: &[f32], start: u32) -> f32 {
+        let mut sum = flux;
+        for (link, weight) in self.link.iter().zip(self.weight) {
+            let value = values.get(link.wrapping_sub(start) as usize);
+            sum += weight * value.copied().unwrap_or(0.0);
+        }
+        sum
+    }
+
+    pub(super) fn arms(&self) -> Arms {
+        let arms = std::array::from_fn(|direction| match self.link[direction] {
+            NONE if self.outside >> direction & 1 == 1 => Arm::Outside(0.0),
+            NONE => Arm::Free,
+            link => Arm::Cell(link, self.weight[direction]),
+        });
+        (arms, self.fixed)
+    }
+}
+
+/// Where the cells of a new level lie.
+pub(super) struct Grid {
+    pub(super) shape: [usize; 3],
+    pub(super) spacing: [f64; 3],
+    pub(super) at: Vec<u32>,
+    /// Number of cells of the first colour.
+    pub(super) red: usize,
+}
+
+/// The next coarser grid; `None` if nothing can be merged.
+pub(super) fn coarsen(
+    fine: &Cells<'_>,
+    arms: impl Fn(usize) -> Arms + Sync,
+) -> Option<(Family, Vec<Row>, Grid)> {
+    let merged = merged_axes(fine.shape, fine.spacing);
+    if merged == [false; 3] || fine.at.len() >= 1 << HALF {
+        return None;
+    }
+    let shape = std::array::from_fn(|axis| {
+        let size = fine.shape[axis];
+        if merged[axis] {
+            coarse_index(size - 1, size) + 1
+        } else {
+            size
+        }
+    });
+    let (mut parent, at, red) = number_parents(fine, shape, merged);
+    let (children, first) = sort_children(&parent, at.len());
+    for_each_block(&mut parent, 0, |cell, code| {
+        let place = position(fine.shape, fine.at[cell] as usize);
+        for axis in 0..3 {
+            *code |= (((place[axis] + 1) % 2) as u32) << (HALF + axis as u32);
+        }
+    });
+    let family = Family {
+        parent,
+        children,
+        first,
+        merged,
+    };
+    let rows = (0..at.len()).into_par_iter();
+    let rows = rows.map(|cell| family.row(cell, &arms)).collect();
+    let spacing =
+        std::array::from_fn(|axis| fine.spacing[axis] * if merged[axis] { 2.0 } else { 1.0 });
+    let grid = Grid {
+        shape,
+        spacing,
+        at,
+        red,
+    };
+    Some((family, rows, grid))
+}
+
+/// The finer axes, so that coarse cells become cubes.
+fn merged_axes(shape: [usize; 3], spacing: [f64; 3]) -> [bool; 3] {
+    let finest = (0..3)
+        .filter(|&axis| shape[axis] > 3)
+        .map(|axis| spacing[axis])
+        .fold(f64::INFINITY, f64::min);
+    std::array::from_fn(|axis| shape[axis] > 3 && spacing[axis] < 1.5 * finest)
+}
+
+/// Index along a merged axis of the coarse cell. The outermost layers stay by themselves: what holds
+/// at a face of the image ties them but weakly to the next ones.
+fn coarse_index(index: usize, size: usize) -> usize {
+    if index + 1 == size {
+        size / 2 + size % 2
+    } else {
+        index.div_ceil(2)
+    }
+}
+
+/// The coarse cell of each fine one; flat index of each coarse cell, and how many are red.
+fn number_parents(
+    fine: &Cells<'_>,
+    shape: [usize; 3],
+    merged: [bool; 3],
+) -> (Vec<u32>, Vec<u32>, usize) {
+    let mut parent = vec![0; fine.at.len()];
+    for_each_block(&mut parent, 0, |cell, parent| {
+        let place = position(fine.shape, fine.at[cell] as usize);
+        let [x, y, z] = std::array::from_fn(|axis| {
+            if merged[axis] {
+                coarse_index(place[axis], fine.shape[axis])
+            } else {
+                place[axis]
+            }
+        });
+        *parent = (x + shape[0] * (y + shape[1] * z)) as u32;
+    });
+    let mut number = vec![NONE; shape.iter().product()];
+    for &flat in &parent {
+        number[flat as usize] = 0;
+    }
+    let mut colours = [Vec::new(), Vec::new()];
+    for (row, values) in number.chunks_exact(shape[0]).enumerate() {
+        let parity = row % shape[1] + row / shape[1];
+        for (x, _) in values.iter().enumerate().filter(|(_, value)| **value == 0) {
+            colours[(parity + x) % 2].push((row * shape[0] + x) as u32);
+        }
+    }
+    let [mut at, black] = colours;
+    let red = at.len();
+    at.extend_from_slice(&black);
+    for (index, &flat) in at.iter().enumerate() {
+        number[flat as usize] = index as u32;
+    }
+    for_each_block(&mut parent, 0, |_, parent| {
+        *parent = number[*parent as usize];
+    });
+    (parent, at, red)
+}
+
+/// Fine cells in the order of their parents, and where those of each parent begin.
+fn sort_children(parent: &[u32], parents: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut first = vec![0_u32; parents + 1];
+    for &cell in parent {
+        first[cell as usize + 1] += 1;
+    }
+    for cell in 0..parents {
+        first[cell + 1] += first[cell];
+    }
+    let mut next = first.clone();
+    let mut children = vec![0; parent.len()];
+    for (child, &cell) in parent.iter().enumerate() {
+        let place = &mut next[cell as usize];
+        children[*place as usize] = child as u32;
+        *place += 1;
+    }
+    (children, first)
+}
+
+impl Family {
+    fn parent(&self, cell: u32) -> u32 {
+        self.parent[cell as usize] & ((1 << HALF) - 1)
+    }
+
+    /// The equation of a coarse cell.
+    fn row(&self, cell: usize, arms: impl Fn(usize) -> Arms) -> Row {
+        let mut row = Row::EMPTY;
+        for &child in &self.children[self.first[cell] as usize..self.first[cell + 1] as usize] {
+            let (arms, fixed) = arms(child as usize);
+            row.fixed += fixed;
+            for (direction, arm) in arms.into_iter().enumerate() {
+                let merged = self.merged[direction / 2];
+                // The centre of the parent lies further back if the child has a sibling there.
+                let back = match arms[direction ^ 1] {
+                    Arm::Cell(other, _) if merged => self.parent(other) as usize == cell,
+                    _ => false,
+                };
+                match arm {
+                    Arm::Cell(other, weight) => {
+                        let parent = self.parent(other);
+                        if parent as usize != cell {
+                            let closer = if merged {
+                                CLOSER[usize::from(back)]
+                            } else {
+                                1.0
+                            };
+                            row.link[direction] = parent;
+                            row.weight[direction] += closer * weight;
+                        }
+                    }
+                    Arm::Fixed(weight, distance) => {
+                        let shift = if back { BACK } else { 0.0 };
+                        row.fixed += weight * distance / (distance + shift);
+                    }
+                    Arm::Outside(weight) => {
+                        row.outside |= 1 << direction;
+                        row.fixed += weight;
+                    }
+                    Arm::Free => {}
+                }
+            }
+        }
+        let sum = row.fixed + row.weight.iter().sum::<f32>();
+        if sum > 0.0 {
+            row.inverse = 1.0 / sum;
+        }
+        row
+    }
+}
