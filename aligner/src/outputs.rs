@@ -120,7 +120,7 @@ fn depth_files(segmentation: &Path) -> [String; 2] {
 /// with the placement, unchanged. On the template's grid, both parts are.
 ///
 /// # Errors
-/// [`Error::Geometry`] if an image lies outside the template, [`Error::Interrupted`] between images.
+/// [`Error::Geometry`] if an image lies outside the template, [`Error::Interrupted`].
 pub fn resample_images(
     job: &Job,
     loaded: &Loaded,
@@ -146,7 +146,8 @@ pub fn resample_images(
                 &target,
                 &chain,
                 image.interpolation,
-            );
+                observer,
+            )?;
             results.push(ResampledImage {
                 file: image_file(job, image, *grid),
                 voxels,

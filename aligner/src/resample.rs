@@ -12,6 +12,7 @@ use crate::{
     grid::Grid,
     io::nifti::{Header, Voxel, Voxels},
     map_voxels,
+    observer::{self, Interrupted, Observer},
 };
 
 /// The eight voxels around a position, with the weights of trilinear interpolation.
@@ -81,17 +82,21 @@ fn between(low: f64, high: impl Fn() -> f64, fraction: f64) -> f64 {
 ///
 /// `target_to_source` maps world positions of the target grid to world positions of the image. A
 /// position more than half a voxel outside the image gives the stored value that means 0.
+///
+/// # Errors
+/// [`Interrupted`] within a plane's time after the process was asked to stop.
 pub fn resample(
     voxels: &Voxels,
     header: &Header,
     target: &Grid,
     target_to_source: &Chain,
     interpolation: Interpolation,
-) -> Voxels {
+    observer: &dyn Observer,
+) -> Result<Voxels, Interrupted> {
     let source = header.grid;
     let to_voxel = source.voxel_to_world.inverse().unwrap_or(Affine::IDENTITY);
     let outside = (0.0 - header.inter) / header.slope;
-    map_voxels!(voxels, values => {
+    let resampled = map_voxels!(voxels, values => {
         let frames: Vec<&[_]> = values.chunks(source.voxels()).collect();
         let n = target.voxels();
         let mut out = vec![Voxel::from_f64(outside); n * frames.len()];
@@ -104,6 +109,9 @@ pub fn resample(
             }
         }
         planes.into_par_iter().enumerate().for_each(|(z, mut parts)| {
+            if observer.cancelled() {
+                return;
+            }
             for y in 0..target.shape[1] {
                 for x in 0..target.shape[0] {
                     let world = target.voxel_to_world.apply([x as f64, y as f64, z as f64]);
@@ -122,7 +130,10 @@ pub fn resample(
             }
         });
         out
-    })
+    });
+    // Planes that were skipped hold nothing.
+    observer::check(observer)?;
+    Ok(resampled)
 }
 
 /// Within half a voxel of the box of voxel centres. False for NaN.

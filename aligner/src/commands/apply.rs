@@ -125,8 +125,8 @@ fn resample_image(args: &ApplyArgs, input: &Path, chain: &Chain) -> Result<(), E
         &grid,
         chain,
         args.interpolation.into(),
-    );
-    observer::check(&Silent)?;
+        &Silent,
+    )?;
     nifti::write_stored(&args.output, &grid, &voxels, &image.header)?;
     Ok(())
 }

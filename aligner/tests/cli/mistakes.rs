@@ -225,3 +225,69 @@ fn a_key_that_stands_twice_and_absurd_nesting_are_refused() {
         error_text(&output)
     );
 }
+
+#[test]
+fn a_resampling_that_is_told_to_stop_stops_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.nii");
+    // A grid of 343 million voxels: far more work than a signal takes to arrive. Of a reference only
+    // the header is read.
+    let reference = folder.path().join("large.nii");
+    let mut header = fs::read(folder_with_plain_header(folder.path())).unwrap();
+    header.truncate(352);
+    for axis in 0..3 {
+        header[42 + 2 * axis..44 + 2 * axis].copy_from_slice(&700_i16.to_le_bytes());
+    }
+    fs::write(&reference, &header).unwrap();
+    let mut child = aligner()
+        .args(["apply", "--interpolation", "nearest", "-i"])
+        .arg(data("patch_segmentation.nii.gz"))
+        .arg("-o")
+        .arg(&output)
+        .arg("--reference")
+        .arg(&reference)
+        .arg("-t")
+        .arg(folder.path().join("identity.txt"))
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "ended before it was told to"
+    );
+    let asked = Instant::now();
+    assert!(
+        Command::new("kill")
+            .arg(child.id().to_string())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let status = child.wait().unwrap();
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(status.code(), Some(i32::from(ExitCode::Interrupted.code())));
+    assert!(!output.exists());
+}
+
+/// An uncompressed copy of the example's segmentation, and an identity transform beside it.
+fn folder_with_plain_header(folder: &std::path::Path) -> std::path::PathBuf {
+    let identity = folder.join("identity.txt");
+    aligner::io::itk::write_affine(&identity, &aligner::affine::Affine::IDENTITY).unwrap();
+    let plain = folder.join("plain.nii");
+    let output = crate::aligner()
+        .arg("apply")
+        .arg("-i")
+        .arg(data("patch_segmentation.nii.gz"))
+        .arg("-o")
+        .arg(&plain)
+        .arg("-t")
+        .arg(&identity)
+        .output()
+        .unwrap();
+    assert_exit(&output, ExitCode::Success);
+    plain
+}
