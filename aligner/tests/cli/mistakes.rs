@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -124,21 +124,7 @@ fn a_termination_signal_ends_the_run_within_two_seconds() {
         lines.any(|line| registering(&line.unwrap())),
         "ended before the second iteration"
     );
-    let asked = Instant::now();
-    assert!(
-        Command::new("kill")
-            .arg(child.id().to_string())
-            .status()
-            .unwrap()
-            .success()
-    );
-    let status = child.wait().unwrap();
-    assert!(
-        asked.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        asked.elapsed()
-    );
-    assert_eq!(status.code(), Some(i32::from(ExitCode::Interrupted.code())));
+    assert_stops(child);
     assert!(!folder.path().join("example").exists());
 }
 
@@ -255,14 +241,15 @@ fn a_resampling_that_is_told_to_stop_stops_and_writes_nothing() {
         child.try_wait().unwrap().is_none(),
         "ended before it was told to"
     );
+    assert_stops(child);
+    assert!(!output.exists());
+}
+
+/// Asks a process to end and checks that it does so within two seconds, with the code for it.
+fn assert_stops(mut child: Child) {
     let asked = Instant::now();
-    assert!(
-        Command::new("kill")
-            .arg(child.id().to_string())
-            .status()
-            .unwrap()
-            .success()
-    );
+    let kill = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(kill.unwrap().success());
     let status = child.wait().unwrap();
     assert!(
         asked.elapsed() < Duration::from_secs(2),
@@ -270,7 +257,6 @@ fn a_resampling_that_is_told_to_stop_stops_and_writes_nothing() {
         asked.elapsed()
     );
     assert_eq!(status.code(), Some(i32::from(ExitCode::Interrupted.code())));
-    assert!(!output.exists());
 }
 
 /// An uncompressed copy of the example's segmentation, and an identity transform beside it.
