@@ -27,6 +27,8 @@ const REACH: f64 = 10.0;
 /// Added to the diagonal of the pairs' equations, whose diagonal is about 1. Repetition removes its
 /// effect, except between pairs that lie too close together to be told apart.
 const RIDGE: f64 = 0.01;
+/// Corrections until the pairs count as impossible to meet.
+const MOST: u32 = 60;
 /// Longest correction, in cells.
 const LONGEST: f64 = 1.0;
 /// Moments at which the way of a pair is looked at.
@@ -48,22 +50,21 @@ impl Enforcer {
         }
     }
 
-    /// The velocity after at most `most` corrections; of all that were seen, the one whose worst
-    /// pair is the best.
+    /// The velocity that meets the pairs or, of all that were seen, the one whose worst pair is the
+    /// best.
     pub(super) fn correct(
         &self,
-        velocity: &LatticeField,
+        velocity: LatticeField,
         pairs: &[VoxelPair],
         frame: &Frame,
-        most: u32,
         progress: &Progress,
     ) -> Result<LatticeField, RegistrationError> {
         let cell = frame.cell();
         let widest = cell.into_iter().fold(0.0, f64::max);
         let width = self.width.max(LEAST_WIDTH * widest);
-        let mut current = velocity.clone();
         let mut best = (f64::INFINITY, velocity.clone());
-        for _ in 0..=most {
+        let mut current = velocity;
+        for _ in 0..=MOST {
             progress.check()?;
             let steps = steps(&current, pairs, frame);
             let missing: Vec<[f64; 3]> = pairs

@@ -3,7 +3,8 @@
 //! A pair pulls with weight r²·V/σ² on q − φ(p): r² is the mean square depth residual, σ the
 //! landmark's uncertainty, and V the volume over which the error of depth is correlated, so that
 //! r²·V stands against the data term as one independent observation does. Soft pairs that stay
-//! far off lose their weight ([`super::trust`]); hard ones are met after every iteration
+//! far off lose their weight ([`super::trust`]). Hard ones pull as if they were certain to a fraction of
+//! a voxel, so that depth comes to rest around them; what is then left is mended at the end
 //! ([`super::enforce`]).
 
 use alignment_api::LandmarkMode;
@@ -25,11 +26,6 @@ use crate::{field::DisplacementField, resample::Cell};
 const PATIENCE: f64 = 0.8;
 /// Standard deviations that a thickness counts for at the start.
 const DEVIATIONS_PER_THICKNESS: f64 = 3.0;
-/// Corrections of hard pairs after an iteration: the next one moves them again.
-const CORRECTIONS: u32 = 3;
-/// Corrections of hard pairs at the end, until they are met.
-const FINAL_CORRECTIONS: u32 = 60;
-
 /// The landmark pairs of one attempt.
 pub(super) struct Landmarks<'a> {
     pairs: &'a [VoxelPair],
@@ -105,43 +101,19 @@ impl<'a> Landmarks<'a> {
         trust::spread(used.map(|(_, residual)| *residual)).max(self.uncertainty)
     }
 
-    /// The velocity that meets the hard pairs a little better; `None` if none is asked for.
-    pub(super) fn held(
-        &self,
-        velocity: &LatticeField,
-        frame: &Frame,
-        progress: &Progress,
-    ) -> Result<Option<LatticeField>, RegistrationError> {
-        self.corrected(velocity, frame, CORRECTIONS, progress)
-    }
-
-    /// The velocity that meets the hard pairs, as far as one was found.
+    /// The velocity that meets the hard pairs, as far as one was found; in soft mode the same.
     pub(super) fn met(
         &self,
         velocity: LatticeField,
         frame: &Frame,
         progress: &Progress,
     ) -> Result<LatticeField, RegistrationError> {
-        let corrected = self.corrected(&velocity, frame, FINAL_CORRECTIONS, progress)?;
-        Ok(corrected.unwrap_or(velocity))
-    }
-
-    fn corrected(
-        &self,
-        velocity: &LatticeField,
-        frame: &Frame,
-        most: u32,
-        progress: &Progress,
-    ) -> Result<Option<LatticeField>, RegistrationError> {
         if self.mode == LandmarkMode::Soft || !self.any() {
-            return Ok(None);
+            return Ok(velocity);
         }
         let used = self.pairs.iter().filter(|pair| pair.weight > 0.0);
         let pairs: Vec<VoxelPair> = used.copied().collect();
-        let enforced = self
-            .enforcer
-            .correct(velocity, &pairs, frame, most, progress)?;
-        Ok(Some(enforced))
+        self.enforcer.correct(velocity, &pairs, frame, progress)
     }
 
     /// Where the pairs ended in the final field.

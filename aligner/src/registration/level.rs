@@ -115,9 +115,6 @@ impl<'a> LevelSolver<'a> {
                 });
             }
             velocity.add(&change);
-            if let Some(held) = landmarks.held(&velocity.field, &self.frame(), progress)? {
-                velocity = self.solver.both(held);
-            }
             report.residuals.push(residual);
             report.steps_mm.push(step * self.setting.problem.unit_mm);
             progress.iteration(iteration, self.parameters.iterations, residual)?;

@@ -14,6 +14,9 @@ use crate::affine::Affine;
 /// Without a stated uncertainty, landmarks are as uncertain as this share of the thickness of the
 /// cortex, or as one voxel if that is more.
 const UNCERTAINTY_PER_THICKNESS: f64 = 0.05;
+/// Hard landmarks pull like ones of this uncertainty in voxels. Weaker, and depth settles where it
+/// must not stay; much stronger, and the linear equations are no longer solved in a few steps.
+const HARD_UNCERTAINTY: f64 = 0.3;
 /// Below this overlap a person should know.
 const SMALL_OVERLAP: f64 = 0.5;
 
@@ -96,15 +99,18 @@ impl<'a> Problem<'a> {
                 .map_or(parameters.smoothness_length_factor / slope, |length| {
                     length / unit_mm
                 }),
-            landmark_uncertainty: parameters
-                .landmark_uncertainty_mm
-                // Hard landmarks have none; what holds them between corrections has a usual one.
-                .filter(|_| parameters.landmark_mode == LandmarkMode::Soft)
-                .map_or((UNCERTAINTY_PER_THICKNESS / slope).max(1.0), |length| {
-                    length / unit_mm
-                }),
+            landmark_uncertainty: landmark_uncertainty(parameters, unit_mm, slope),
             warnings,
         })
+    }
+}
+
+/// Standard deviation of landmark positions, in the unit of length.
+fn landmark_uncertainty(parameters: &EffectiveRegistration, unit_mm: f64, slope: f64) -> f64 {
+    match (parameters.landmark_mode, parameters.landmark_uncertainty_mm) {
+        (LandmarkMode::Hard, _) => HARD_UNCERTAINTY,
+        (LandmarkMode::Soft, Some(length)) => length / unit_mm,
+        (LandmarkMode::Soft, None) => (UNCERTAINTY_PER_THICKNESS / slope).max(1.0),
     }
 }
 
