@@ -1,6 +1,6 @@
 //! Landmark pairs: from the request's space into the world, and how far apart they are.
 
-use alignment_api::{Landmark, LandmarkResidual};
+use alignment_api::{Landmark, LandmarkMode, LandmarkResidual};
 
 use crate::{
     affine::Affine,
@@ -124,7 +124,12 @@ impl Landmarks {
 
     /// Names the used pairs that ask for the strongest distortion and the one that lies farthest
     /// apart under the placement; empty without any.
-    pub fn fold_hint(&self, strained: Option<[usize; 2]>, patch_to_template: &Affine) -> String {
+    pub fn fold_hint(
+        &self,
+        strained: Option<[usize; 2]>,
+        patch_to_template: &Affine,
+        mode: LandmarkMode,
+    ) -> String {
         let used: Vec<&Placed> = self.used().collect();
         let apart = |pair: &Placed| {
             let image = patch_to_template.apply(pair.patch_mm);
@@ -138,8 +143,12 @@ impl Landmarks {
             let [a, b] = pairs.map(|index| &used[index].name);
             format!(", and `{a}` and `{b}` ask for the strongest distortion")
         });
+        let remedy = match mode {
+            LandmarkMode::Soft => "",
+            LandmarkMode::Hard => "; correct them, or use soft landmarks",
+        };
         format!(
-            "; check the landmarks first: the pair `{}` lies {:.1} mm apart under the placement{strained}",
+            "; check the landmarks first: the pair `{}` lies {:.1} mm apart under the placement{strained}{remedy}",
             farthest.name,
             apart(farthest)
         )

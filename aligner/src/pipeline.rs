@@ -88,6 +88,7 @@ fn register(
     reporter: &Reporter,
 ) -> Result<Registration, Error> {
     let pairs = landmarks.pairs();
+    let parameters = job.registration.effective();
     let input = RegistrationInput {
         fixed: &depth.depth,
         validity: depth.validity.as_ref(),
@@ -95,13 +96,13 @@ fn register(
         fixed_to_moving: loaded.patch_to_template,
         landmarks: &pairs,
     };
-    let parameters = job.registration.effective();
     registration::register(&input, &parameters, reporter).map_err(|error| {
         let hint = match &error {
             RegistrationError::LandmarksNotMet { unmet, .. } => landmarks.unmet_hint(unmet),
             // Depth alone hardly ever folds: a wrong pair does.
             RegistrationError::Folds { strained, .. } => {
-                landmarks.fold_hint(*strained, &loaded.patch_to_template)
+                let mode = parameters.landmark_mode;
+                landmarks.fold_hint(*strained, &loaded.patch_to_template, mode)
             }
             _ => String::new(),
         };

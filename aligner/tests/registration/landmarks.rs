@@ -179,6 +179,18 @@ fn hard_pairs_that_contradict_each_other_fail_by_index() {
 }
 
 #[test]
+fn a_hard_pair_that_only_a_fold_would_meet_fails_by_index() {
+    let mut phantom = jittered(12, 0.0);
+    phantom.landmarks[3].moving_mm[0] += 8.0;
+    let error = register(&phantom.input(), &hard().effective(), &Silent).unwrap_err();
+    match error {
+        RegistrationError::Folds { strained, .. } => assert!(strained.unwrap().contains(&3)),
+        RegistrationError::LandmarksNotMet { unmet, .. } => assert_eq!(unmet[0].index, 3),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
 fn a_wrong_pair_among_twelve_is_found_and_changes_little() {
     for (wrong, axis) in [(2, 0), (9, 1), (5, 2)] {
         let mut phantom = jittered(12, 0.2);
