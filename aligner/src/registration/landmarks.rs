@@ -188,42 +188,76 @@ mod tests {
         volume::Volume,
     };
 
-    #[test]
-    fn the_pulls_on_the_cells_add_up_to_the_landmarks_pull() {
+    /// A patch whose depth rises along x over all of its 24 voxels, as its own template.
+    fn slope() -> Volume<f32> {
         let grid = Grid {
             shape: [24, 24, 24],
             voxel_to_world: Affine::scaling([-0.5, 0.5, 0.5]),
         };
-        let depth = Volume::from_fn(grid, |(x, _, _)| x as f32 / 23.0);
-        let pairs = [LandmarkPair {
-            fixed_mm: [-5.0, 6.0, 4.0],
-            moving_mm: [-5.5, 6.0, 5.0],
-            weight: 2.0,
-        }];
+        Volume::from_fn(grid, |(x, _, _)| x as f32 / 23.0)
+    }
+
+    const FRAME: Frame = Frame {
+        patch: [24, 24, 24],
+        spacing: [1.0; 3],
+        lattice: [8, 8, 8],
+        block: 3.0,
+    };
+
+    /// Sums of the pulls on all cells, as they are added `times` over, each time anew.
+    fn pulls(pairs: &[LandmarkPair], times: u32) -> Vec<[f32; 3]> {
+        let depth = slope();
         let input = RegistrationInput {
             fixed: &depth,
             validity: None,
             moving: &depth,
             fixed_to_moving: Affine::IDENTITY,
-            landmarks: &pairs,
+            landmarks: pairs,
         };
         let parameters = alignment_api::RegistrationParameters::default().effective();
         let problem = Problem::prepare(&input, &parameters).unwrap();
-        let frame = Frame {
-            patch: grid.shape,
-            spacing: problem.spacing,
-            lattice: [8, 8, 8],
-            block: 3.0,
+        let mut landmarks = Landmarks::new(&problem, LandmarkMode::Soft);
+        let mut add = || {
+            let mut equations = NormalEquations::zero(FRAME.lattice);
+            let still = LatticeField::zero(FRAME.lattice);
+            // As strong as a cell is large: a pull of one voxel adds up to 1.
+            landmarks.add(&mut equations, still, &FRAME, 27.0);
+            let force = equations.right_side();
+            std::array::from_fn(|axis| {
+                let planes = force.values.chunks_exact(64).skip(axis).step_by(3);
+                planes.flatten().sum()
+            })
         };
-        let mut equations = NormalEquations::zero(frame.lattice);
-        let still = LatticeField::zero(frame.lattice);
-        Landmarks::new(&problem, LandmarkMode::Soft).add(&mut equations, still, &frame, 27.0);
-        let force = equations.right_side();
-        // Strength 27 over cells of 27 voxels, weight 2; one voxel along x (flipped), two along z.
-        for (axis, expected) in [2.0, 0.0, 4.0].into_iter().enumerate() {
-            let planes = force.values.chunks_exact(64).skip(axis).step_by(3);
-            let sum: f32 = planes.flatten().sum();
-            assert!((sum - expected).abs() < 1e-4, "axis {axis}: {sum}");
+        (0..times).map(|_| add()).collect()
+    }
+
+    #[test]
+    fn the_pulls_on_the_cells_add_up_to_the_landmarks_pull() {
+        let pair = LandmarkPair {
+            fixed_mm: [-5.0, 6.0, 4.0],
+            moving_mm: [-5.5, 6.0, 5.0],
+            weight: 2.0,
+        };
+        // Weight 2; one voxel along x (flipped), two along z.
+        let found = pulls(&[pair], 1)[0];
+        for (found, expected) in found.into_iter().zip([2.0, 0.0, 4.0]) {
+            assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
         }
+    }
+
+    #[test]
+    fn a_far_pair_is_believed_at_the_start_and_let_go_if_it_stays_far() {
+        let pair = |place: f64, off: f64| LandmarkPair {
+            fixed_mm: [-place, place, 4.0],
+            moving_mm: [-place, place + off, 4.0],
+            weight: 1.0,
+        };
+        // 10 voxels of 0.5 mm, against a thickness of 23 voxels and an uncertainty of 1.15.
+        let pairs = [4.0, 5.0, 6.0, 7.0, 8.0].map(|place| pair(place, 0.0));
+        let pairs = [&pairs[..], &[pair(6.5, 5.0)]].concat();
+        let found = pulls(&pairs, 20);
+        assert!((found[0][1] - 10.0).abs() < 1e-3, "{found:?}");
+        assert!(found[8][1] < found[4][1], "{found:?}");
+        assert!(found[19][1] < 0.3, "{found:?}");
     }
 }
