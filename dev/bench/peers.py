@@ -58,7 +58,7 @@ class Programs:
         self.empty = self.started([aligner, "--version"])
         self.imports = {}
         log = (self.work / "start.log").read_text().split()
-        self.versions = {"aligner": log[-1] if log else "?"}
+        self.versions = {"aligner": f"{log[-1]} ({commit()})"}
         for name, package in (("ants", "antspyx"), ("greedy", "picsl-greedy")):
             self.versions[name] = f"{package} {importlib.metadata.version(package)}"
         self.versions["prototype"] = f"numba {importlib.metadata.version('numba')}"
@@ -159,6 +159,13 @@ class Programs:
         measure = measured([sys.executable, HERE / "prototype.py", case.folder, out], out / "log")
         own = json.loads((out / "own.json").read_text())
         return measure | {"cpu_s": own["cpu_s"], "process_cpu_s": measure["cpu_s"]}
+
+
+def commit():
+    """Commit of the checkout, with a plus if it was changed since."""
+    ended = subprocess.run(["git", "-C", HERE, "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"],
+                           capture_output=True, text=True)
+    return ended.stdout.strip() or "no checkout"
 
 
 def landmark_request(case, jitter, seed):

@@ -121,6 +121,9 @@ def notes(options, runs):
     if len(options.specs) < len(cases.SPECS) or set(options.tools) != set(TOOLS):
         lines.append(f"Not the whole benchmark: {len(options.specs)} of {len(cases.SPECS)} cases, "
                      f"tools {', '.join(options.tools)}")
+    failed = [f"{name} {run}" for name, case in runs.items() for run, result in case.items() if "failed" in result]
+    if failed:
+        lines.append(f"Failed, and missing from every mean: {', '.join(failed)}")
     dates = sorted(result["date"][:10] for case in runs.values() for result in case.values() if result.get("reused"))
     if dates:
         lines.append(f"{len(dates)} results of peers are reused, from {dates[0]} to {dates[-1]}: marked in the tables; "
