@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alignment_api::{Interpolation, Preset, Space};
+use alignment_api::{Interpolation, LandmarkMode, Preset, Space};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::progress::ProgressMode;
@@ -120,6 +120,13 @@ pub struct RegisterArgs {
     /// JSON forms), else that of the matrix.
     #[arg(long, value_enum)]
     pub landmark_space: Option<SpaceArg>,
+    /// How landmarks act: they pull, or every pair is met to 0.1 voxel.
+    #[arg(long, value_enum, default_value = "soft")]
+    pub landmark_mode: LandmarkModeArg,
+    /// Standard deviation of the landmarks' positions in mm. Omitted: the larger of a voxel and a
+    /// twentieth of the thickness of the cortex. Hard landmarks have none.
+    #[arg(long, value_name = "MM")]
+    pub landmark_uncertainty: Option<f64>,
     /// Set of parameters.
     #[arg(long, value_enum, default_value = "standard")]
     pub preset: PresetArg,
@@ -195,6 +202,23 @@ impl From<SpaceArg> for Space {
             SpaceArg::Viewer => Self::Viewer,
             SpaceArg::ScaledVoxel => Self::ScaledVoxel,
             SpaceArg::Physical => Self::Physical,
+        }
+    }
+}
+
+/// `--landmark-mode`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs, reason = "documented at alignment_api::LandmarkMode")]
+pub enum LandmarkModeArg {
+    Soft,
+    Hard,
+}
+
+impl From<LandmarkModeArg> for LandmarkMode {
+    fn from(mode: LandmarkModeArg) -> Self {
+        match mode {
+            LandmarkModeArg::Soft => Self::Soft,
+            LandmarkModeArg::Hard => Self::Hard,
         }
     }
 }

@@ -1,18 +1,22 @@
 //! Landmark pairs: from the request's space into the world, and how far apart they are.
 
-use alignment_api::{Landmark, LandmarkResidual};
+use alignment_api::{Landmark, LandmarkMode, LandmarkResidual};
 
 use crate::{
     affine::Affine,
     chain::{Chain, Link},
     error::Error,
-    field::DisplacementField,
     grid::Grid,
     job::Job,
     placement,
-    registration::LandmarkPair,
+    registration::{LandmarkPair, Registration, UnmetLandmark},
     resample,
 };
+
+/// Below this share of its weight, a pair is warned of.
+const DOWN_WEIGHTED: f64 = 0.5;
+/// Most pairs that an error message names.
+const MOST_NAMED: usize = 5;
 
 /// The pairs of a job, with patch positions in physical space.
 pub struct Landmarks {
@@ -65,43 +69,114 @@ impl Landmarks {
         Ok(Self { pairs })
     }
 
+    fn used(&self) -> impl Iterator<Item = &Placed> {
+        self.pairs.iter().filter(|pair| pair.used)
+    }
+
     /// The pairs that take part.
     pub fn pairs(&self) -> Vec<LandmarkPair> {
-        let used = self.pairs.iter().filter(|pair| pair.used);
-        used.map(|pair| LandmarkPair {
+        let pair = |pair: &Placed| LandmarkPair {
             fixed_mm: pair.patch_mm,
             moving_mm: pair.template_mm,
             weight: pair.weight,
-        })
-        .collect()
+        };
+        self.used().map(pair).collect()
     }
 
-    /// The used pair that lies farthest apart under the placement, with its distance in mm.
-    pub fn farthest(&self, patch_to_template: &Affine) -> Option<(&str, f64)> {
-        let used = self.pairs.iter().filter(|pair| pair.used);
-        used.map(|pair| {
+    /// Names the pairs, made from [`Self::pairs`], that contradict each other or lost most of
+    /// their weight, the worst first.
+    pub fn warnings(&self, registration: &Registration) -> Vec<String> {
+        let used: Vec<&Placed> = self.used().collect();
+        let contradictions = registration.contradictions.iter().map(|found| {
+            let [a, b] = found.pairs.map(|index| &used[index].name);
+            format!(
+                "landmark pairs `{a}` and `{b}` contradict each other: {:.2} mm apart in the patch, their template positions would have to be {:.2} mm apart: correct or deactivate one of them",
+                found.patch_mm, found.template_mm
+            )
+        });
+        let mut far: Vec<_> = used
+            .iter()
+            .zip(&registration.landmarks)
+            .filter(|(_, outcome)| outcome.share < DOWN_WEIGHTED)
+            .collect();
+        far.sort_by(|a, b| a.1.share.total_cmp(&b.1.share));
+        let far = far.into_iter().map(|(pair, outcome)| {
+            format!(
+                "landmark pair `{}` kept only {:.0} % of its weight: it ends {:.2} mm from where depth and the other pairs put it; correct or deactivate it",
+                pair.name,
+                100.0 * outcome.share,
+                outcome.residual_mm
+            )
+        });
+        contradictions.chain(far).collect()
+    }
+
+    /// Names the worst hard pairs that were not met.
+    pub fn unmet_hint(&self, unmet: &[UnmetLandmark]) -> String {
+        let used: Vec<&Placed> = self.used().collect();
+        let names: Vec<String> = unmet
+            .iter()
+            .take(MOST_NAMED)
+            .map(|pair| format!("`{}` ({:.2} mm)", used[pair.index].name, pair.residual_mm))
+            .collect();
+        format!("; worst pairs: {}", names.join(", "))
+    }
+
+    /// Names the used pairs that ask for the strongest distortion and the one that lies farthest
+    /// apart under the placement; empty without any.
+    pub fn fold_hint(
+        &self,
+        strained: Option<[usize; 2]>,
+        patch_to_template: &Affine,
+        mode: LandmarkMode,
+    ) -> String {
+        let used: Vec<&Placed> = self.used().collect();
+        let apart = |pair: &Placed| {
             let image = patch_to_template.apply(pair.patch_mm);
-            (pair.name.as_str(), distance(image, pair.template_mm))
-        })
-        .max_by(|a, b| a.1.total_cmp(&b.1))
+            distance(image, pair.template_mm)
+        };
+        let farthest = used.iter().max_by(|a, b| apart(a).total_cmp(&apart(b)));
+        let Some(farthest) = farthest else {
+            return String::new();
+        };
+        let strained = strained.map_or(String::new(), |pairs| {
+            let [a, b] = pairs.map(|index| &used[index].name);
+            format!(", and `{a}` and `{b}` ask for the strongest distortion")
+        });
+        let remedy = match mode {
+            LandmarkMode::Soft => "",
+            LandmarkMode::Hard => "; correct them, or use soft landmarks",
+        };
+        format!(
+            "; check the landmarks first: the pair `{}` lies {:.1} mm apart under the placement{strained}{remedy}",
+            farthest.name,
+            apart(farthest)
+        )
     }
 
-    /// Distances of each pair in template space, before and after the registration, in mm.
+    /// Distances of each pair in template space, before and after the registration, in mm, and the
+    /// weight it had in the end.
     pub fn residuals(
         &self,
         patch_to_template: &Affine,
-        forward: &DisplacementField,
+        registration: &Registration,
     ) -> Vec<LandmarkResidual> {
         let chain = Chain::default()
-            .then(Link::Field(forward))
+            .then(Link::Field(&registration.forward))
             .then(Link::Affine(*patch_to_template));
-        let residual = |pair: &Placed| LandmarkResidual {
+        let mut outcomes = registration.landmarks.iter();
+        let mut residual = |pair: &Placed| LandmarkResidual {
             name: pair.name.clone(),
             active: pair.used,
             before_mm: distance(patch_to_template.apply(pair.patch_mm), pair.template_mm),
             after_mm: distance(chain.apply(pair.patch_mm), pair.template_mm),
+            effective_weight: if pair.used {
+                outcomes.next().map(|outcome| outcome.share * pair.weight)
+            } else {
+                None
+            },
         };
-        self.pairs.iter().map(residual).collect()
+        self.pairs.iter().map(&mut residual).collect()
     }
 }
 

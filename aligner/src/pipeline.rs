@@ -40,6 +40,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
     let registration = register(job, &loaded, &depth, &landmarks, reporter)?;
     warnings.extend(registration.warnings.iter().cloned());
+    warnings.extend(landmarks.warnings(&registration));
     enter(Stage::Resample)?;
     let images = outputs::resample_images(job, &loaded, &registration, reporter)?;
     enter(Stage::Quality)?;
@@ -63,7 +64,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         patch_to_template: loaded.patch_to_template.rows(),
         depth: depth_report(&loaded, &depth),
         registration: EffectiveRegistration {
-            landmark_uncertainty_mm: Some(registration.landmark_uncertainty_mm),
+            landmark_uncertainty_mm: registration.landmark_uncertainty_mm,
             ..job.registration.effective()
         },
         levels: registration.levels.clone(),
@@ -87,6 +88,7 @@ fn register(
     reporter: &Reporter,
 ) -> Result<Registration, Error> {
     let pairs = landmarks.pairs();
+    let parameters = job.registration.effective();
     let input = RegistrationInput {
         fixed: &depth.depth,
         validity: depth.validity.as_ref(),
@@ -94,23 +96,21 @@ fn register(
         fixed_to_moving: loaded.patch_to_template,
         landmarks: &pairs,
     };
-    let parameters = job.registration.effective();
     registration::register(&input, &parameters, reporter).map_err(|error| {
-        match (error.into(), landmarks.farthest(&loaded.patch_to_template)) {
+        let hint = match &error {
+            RegistrationError::LandmarksNotMet { unmet, .. } => landmarks.unmet_hint(unmet),
             // Depth alone hardly ever folds: a wrong pair does.
-            (
-                Error::Registration {
-                    source: source @ RegistrationError::Folds { .. },
-                    ..
-                },
-                Some((name, distance)),
-            ) => Error::Registration {
-                source,
-                hint: format!(
-                    "; check the landmarks first: the pair `{name}` lies {distance:.1} mm apart under the placement"
-                ),
-            },
-            (error, _) => error,
+            RegistrationError::Folds { strained, .. } => {
+                let mode = parameters.landmark_mode;
+                landmarks.fold_hint(*strained, &loaded.patch_to_template, mode)
+            }
+            _ => String::new(),
+        };
+        match error.into() {
+            Error::Registration { source, .. } if !hint.is_empty() => {
+                Error::Registration { source, hint }
+            }
+            error => error,
         }
     })
 }
@@ -129,7 +129,7 @@ fn measure(
         forward: &registration.forward,
         inverse: &registration.inverse,
     });
-    let residuals = landmarks.residuals(&loaded.patch_to_template, &registration.forward);
+    let residuals = landmarks.residuals(&loaded.patch_to_template, registration);
     if let Some((before, after)) = landmarks::mean_residuals(&residuals) {
         quality.landmark_mean_before_mm = Some(before);
         quality.landmark_mean_after_mm = Some(after);

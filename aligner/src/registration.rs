@@ -8,9 +8,10 @@
 //! One iteration, in files: `exponential` of half the velocity both ways, `warped` images at
 //! the mid-point, `normal` equations per lattice cell, `solver` for the next step (`cosine`
 //! transforms); `level` holds the loop, `multilevel` the pyramid, and `problem` checks the
-//! input. Computing depth, reading files and judging the result are left to others.
+//! input. `landmarks` pull in these equations; `trust` says which are believed, `enforce` meets
+//! hard ones, `stencil` reads the field at a point. Computing depth, reading files and judging the result are left to others.
 
-use alignment_api::{EffectiveRegistration, LevelReport};
+use alignment_api::{EffectiveRegistration, LandmarkMode, LevelReport};
 
 use crate::{
     affine::Affine, field::DisplacementField, observer::Observer, transform::corner_jacobian,
@@ -19,6 +20,7 @@ use crate::{
 
 mod cortex;
 mod cosine;
+mod enforce;
 mod error;
 mod exponential;
 mod inverse;
@@ -33,15 +35,19 @@ mod progress;
 mod pyramid;
 mod smoothing;
 mod solver;
+mod stencil;
 mod sum;
+mod trust;
 mod warped;
 
-pub use error::{RegistrationError, Side};
+pub use error::{RegistrationError, Side, UnmetLandmark};
 
 /// Attempts before folds become an error.
 const MOST_ATTEMPTS: u32 = 4;
 /// Each further attempt multiplies the smallest smoothness weight by this.
 const STIFFENING: f64 = 10.0;
+/// Hard landmarks end at most this many voxels of the patch from their place.
+const HARD_TOLERANCE: f64 = 0.1;
 
 /// Two positions that are known to be the same place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,8 +56,32 @@ pub struct LandmarkPair {
     pub fixed_mm: [f64; 3],
     /// Position in the template's world, mm.
     pub moving_mm: [f64; 3],
-    /// Weight against other pairs, ≥ 0; 1 is normal. Two counts like a pair given twice.
+    /// Weight against other pairs, ≥ 0; 1 is normal. Two counts like a pair given twice. Pairs of
+    /// weight 0 take no part; hard pairs are met whatever their weight.
     pub weight: f64,
+}
+
+/// What became of a landmark pair.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LandmarkOutcome {
+    /// Distance in the patch's world from where the transform takes the pair's patch position to
+    /// the template position under the inverse placement, mm.
+    pub residual_mm: f64,
+    /// The same in voxels of the patch.
+    pub residual_voxels: f64,
+    /// Share of its weight that the pair kept, 0 to 1: little if it stayed far off. 1 in hard mode.
+    pub share: f64,
+}
+
+/// Two landmark pairs that no smooth one-to-one transform meets together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contradiction {
+    /// Their indices among the pairs of the input.
+    pub pairs: [usize; 2],
+    /// Distance of their patch positions, mm.
+    pub patch_mm: f64,
+    /// Distance of their template positions under the inverse placement, mm.
+    pub template_mm: f64,
 }
 
 /// What is to be aligned.
@@ -65,7 +95,8 @@ pub struct RegistrationInput<'a> {
     pub moving: &'a Volume<f32>,
     /// World of the patch → world of the template, mm.
     pub fixed_to_moving: Affine,
-    /// Known correspondences, may be empty. Pairs that start outside the patch are ignored.
+    /// Known correspondences, may be empty. A pair that starts outside the patch moves as the
+    /// nearest voxel of the border does.
     pub landmarks: &'a [LandmarkPair],
 }
 
@@ -84,8 +115,12 @@ pub struct Registration {
     pub levels: Vec<LevelReport>,
     /// Attempts until there was no fold, 1 to 4.
     pub attempts: u32,
-    /// Landmark uncertainty that was in force, mm.
-    pub landmark_uncertainty_mm: f64,
+    /// Landmark uncertainty that was in force, mm; `None` for hard landmarks.
+    pub landmark_uncertainty_mm: Option<f64>,
+    /// One for each pair of the input.
+    pub landmarks: Vec<LandmarkOutcome>,
+    /// Soft pairs that contradict each other, the worst first; a pair stands in one at most.
+    pub contradictions: Vec<Contradiction>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -128,7 +163,11 @@ pub fn register(
             forward,
             inverse,
             levels,
+            landmarks,
         } = multilevel::run(&setting, &levels, grid, &mut progress)?;
+        if parameters.landmark_mode == LandmarkMode::Hard {
+            check_met(input.landmarks, &landmarks)?;
+        }
         folds = (
             corner_jacobian(&forward).folded_cells,
             corner_jacobian(&inverse).folded_cells,
@@ -139,7 +178,10 @@ pub fn register(
                 inverse,
                 levels,
                 attempts: attempt + 1,
-                landmark_uncertainty_mm: problem.landmark_uncertainty * problem.unit_mm,
+                landmark_uncertainty_mm: (parameters.landmark_mode == LandmarkMode::Soft)
+                    .then_some(problem.landmark_uncertainty * problem.unit_mm),
+                landmarks,
+                contradictions: contradictions(&problem, parameters),
                 warnings: warnings(&problem, skipped, attempt),
             });
         }
@@ -149,7 +191,50 @@ pub fn register(
         forward: folds.0,
         inverse: folds.1,
         attempts: MOST_ATTEMPTS,
+        strained: trust::most_strained(&problem.landmarks, problem.spacing),
     })
+}
+
+/// Hard pairs must have been met: more stiffness would not help.
+fn check_met(
+    pairs: &[LandmarkPair],
+    outcomes: &[LandmarkOutcome],
+) -> Result<(), RegistrationError> {
+    let mut unmet: Vec<UnmetLandmark> = pairs
+        .iter()
+        .zip(outcomes)
+        .enumerate()
+        .filter(|(_, (pair, outcome))| {
+            pair.weight > 0.0 && outcome.residual_voxels > HARD_TOLERANCE
+        })
+        .map(|(index, (_, outcome))| UnmetLandmark {
+            index,
+            residual_mm: outcome.residual_mm,
+        })
+        .collect();
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    unmet.sort_by(|a, b| b.residual_mm.total_cmp(&a.residual_mm));
+    Err(RegistrationError::LandmarksNotMet {
+        unmet,
+        tolerance: HARD_TOLERANCE,
+    })
+}
+
+fn contradictions(
+    problem: &problem::Problem,
+    parameters: &EffectiveRegistration,
+) -> Vec<Contradiction> {
+    match parameters.landmark_mode {
+        LandmarkMode::Soft => trust::contradictions(
+            &problem.landmarks,
+            problem.spacing,
+            problem.landmark_uncertainty,
+            problem.unit_mm,
+        ),
+        LandmarkMode::Hard => Vec::new(),
+    }
 }
 
 fn warnings(problem: &problem::Problem, skipped: Vec<String>, repeated: u32) -> Vec<String> {

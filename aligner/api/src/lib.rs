@@ -22,7 +22,9 @@ mod validate;
 
 pub use outcome::{ExitCode, RetryClass};
 pub use progress::{PROGRESS_SCHEMA, Progress, Stage};
-pub use registration::{EffectiveRegistration, LevelParameters, Preset, RegistrationParameters};
+pub use registration::{
+    EffectiveRegistration, LandmarkMode, LevelParameters, Preset, RegistrationParameters,
+};
 pub use report::{
     Artifact, ArtifactKind, DepthReport, DepthSource, InputFile, LandmarkResidual, LevelReport,
     Quality, REPORT_SCHEMA, Report, ResultSummary, TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA,

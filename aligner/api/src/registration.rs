@@ -20,6 +20,18 @@ pub enum Preset {
     Fine,
 }
 
+/// How landmarks act.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum LandmarkMode {
+    /// They pull, as strongly as their uncertainty allows; wrong ones lose their weight.
+    #[default]
+    Soft,
+    /// Every active pair is met to 0.1 voxel of the patch, or the alignment fails.
+    Hard,
+}
+
 /// Registration parameters of a request: a preset, and every value that may replace the preset's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -41,8 +53,11 @@ pub struct RegistrationParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0001, max = 1000.0)))]
     pub smoothness_weight: Option<f64>,
+    /// How landmarks act: `soft` or `hard`.
+    #[serde(default)]
+    pub landmark_mode: LandmarkMode,
     /// Standard deviation of the landmark positions in mm. Omitted: the larger of one patch voxel
-    /// and a twentieth of the cortical thickness.
+    /// and a twentieth of the cortical thickness. Hard landmarks have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.000_001, max = 1000.0)))]
     pub landmark_uncertainty_mm: Option<f64>,
@@ -95,6 +110,9 @@ pub struct EffectiveRegistration {
     /// Root mean square velocity, as a multiple of the smoothness length, above which the
     /// smoothness weight falls.
     pub amplitude_factor: f64,
+    /// How landmarks act.
+    #[serde(default)]
+    pub landmark_mode: LandmarkMode,
     /// Landmark uncertainty in mm, if fixed by the request.
     pub landmark_uncertainty_mm: Option<f64>,
     /// Correlation volume of the depth error in units of the cubed cortical thickness; sets
@@ -131,6 +149,7 @@ impl RegistrationParameters {
             smoothness_floor: 3.3e-5,
             residual_ceiling: 0.06,
             amplitude_factor: 0.12,
+            landmark_mode: self.landmark_mode,
             landmark_uncertainty_mm: self.landmark_uncertainty_mm,
             // 2 mm³ at a thickness of 3.3 mm (the human cortex on which it was measured).
             landmark_volume_factor: 0.056,

@@ -151,6 +151,10 @@ pub struct LandmarkResidual {
     pub before_mm: f64,
     /// Distance in template space after the registration, in mm.
     pub after_mm: f64,
+    /// The request's weight times the share of it that was left in the end: less than the
+    /// request's for a soft pair that stays far off. Absent for pairs that took no part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_weight: Option<f64>,
 }
 
 /// What a written file is.

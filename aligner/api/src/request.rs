@@ -59,7 +59,7 @@ pub struct AlignmentSpec {
     pub patch: Patch,
     /// The linear placement of the patch in the template.
     pub placement: Placement,
-    /// Point pairs that pull the registration, softly.
+    /// Point pairs that draw the registration; `registration.landmarkMode` says how.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1000)))]
     pub landmarks: Vec<Landmark>,
@@ -289,7 +289,7 @@ pub struct Landmark {
     /// Inactive pairs are reported, not used.
     #[serde(default = "yes")]
     pub active: bool,
-    /// Weight relative to the other pairs.
+    /// Weight relative to the other pairs. Hard landmarks are met whatever their weight.
     #[serde(default = "one")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.001, max = 1000.0)))]
     pub weight: f64,

@@ -41,6 +41,8 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
         landmark_space,
         registration: RegistrationParameters {
             preset: args.preset.into(),
+            landmark_mode: args.landmark_mode.into(),
+            landmark_uncertainty_mm: args.landmark_uncertainty,
             ..Default::default()
         },
         folder: args.output.clone(),

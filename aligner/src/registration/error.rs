@@ -29,6 +29,15 @@ impl std::fmt::Display for Side {
     }
 }
 
+/// A hard landmark pair that was not met.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UnmetLandmark {
+    /// Index among the pairs of the input.
+    pub index: usize,
+    /// Remaining distance in the patch's world, mm.
+    pub residual_mm: f64,
+}
+
 /// Why a registration gave no result.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RegistrationError {
@@ -96,6 +105,20 @@ pub enum RegistrationError {
         inverse: u64,
         /// Attempts, each stiffer than the one before.
         attempts: u32,
+        /// Indices of the two landmark pairs that ask for the strongest distortion.
+        strained: Option<[usize; 2]>,
+    },
+    /// Hard landmarks that no transform was found for.
+    #[error(
+        "{} of the hard landmark pairs cannot be met to {tolerance} voxels without folding space, the worst ends {:.2} mm off; correct them, or use soft landmarks",
+        unmet.len(),
+        unmet.first().map_or(0.0, |pair| pair.residual_mm)
+    )]
+    LandmarksNotMet {
+        /// The pairs, the worst first.
+        unmet: Vec<UnmetLandmark>,
+        /// Largest distance that counts as met, in voxels of the patch.
+        tolerance: f64,
     },
     /// The process was asked to stop.
     #[error(transparent)]

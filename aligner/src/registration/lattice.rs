@@ -162,14 +162,14 @@ impl Prefilter {
 
 /// The four lattice points that a position depends on, with the cubic B-spline's weights.
 #[derive(Clone, Copy, Debug)]
-struct Taps {
-    index: [usize; 4],
-    weight: [f32; 4],
+pub(super) struct Taps {
+    pub(super) index: [usize; 4],
+    pub(super) weight: [f32; 4],
 }
 
 impl Taps {
     /// At `position` in cells, 0 = centre of the first of `n` cells.
-    fn at(position: f64, n: usize) -> Self {
+    pub(super) fn at(position: f64, n: usize) -> Self {
         let floor = position.floor();
         let t = position - floor;
         let s = 1.0 - t;

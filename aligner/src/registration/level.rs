@@ -8,14 +8,15 @@ use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
 
 use super::{
     RegistrationError,
-    exponential::exponential,
-    landmarks::add_landmarks,
+    exponential::{exponential, square},
+    landmarks::Landmarks,
     lattice::{LatticeField, Upsampler},
     normal::{NormalEquations, WeightScales},
     problem::Problem,
     progress::Progress,
     pyramid::Level,
     solver::{Solver, Velocity},
+    stencil::Frame,
     warped::{Halves, Warped},
 };
 
@@ -94,6 +95,7 @@ impl<'a> LevelSolver<'a> {
     pub(super) fn optimise(
         mut self,
         velocity: LatticeField,
+        landmarks: &mut Landmarks,
         progress: &mut Progress,
     ) -> Result<(LatticeField, LevelReport), RegistrationError> {
         let mut report = LevelReport {
@@ -104,7 +106,7 @@ impl<'a> LevelSolver<'a> {
         let voxel = self.level.spacing.iter().sum::<f64>() / 3.0;
         let mut velocity = self.solver.both(velocity);
         for iteration in 1..=self.parameters.iterations {
-            let residual = self.linearise(&velocity.field);
+            let residual = self.linearise(&velocity.field, landmarks);
             let (change, step) = self.step(residual, &velocity);
             if !residual.is_finite() || !step.is_finite() {
                 return Err(RegistrationError::Diverged {
@@ -124,7 +126,7 @@ impl<'a> LevelSolver<'a> {
     }
 
     /// Warps the images and sets up the equations; returns the root mean square residual.
-    fn linearise(&mut self, velocity: &LatticeField) -> f64 {
+    fn linearise(&mut self, velocity: &LatticeField, landmarks: &mut Landmarks) -> f64 {
         let cell = self.cell.map(|size| size as f32);
         let flow = exponential(velocity, 0.5, cell);
         let halves = Halves {
@@ -139,16 +141,23 @@ impl<'a> LevelSolver<'a> {
         };
         self.equations
             .accumulate(&self.warped, self.level.spacing, self.block, scales);
-        let strength = self.setting.landmark_strength(residual);
-        let block = (self.block * self.parameters.shrink_factor.max(1) as usize) as f64;
-        add_landmarks(
-            &mut self.equations,
-            self.setting.problem,
-            &flow,
-            block,
-            strength,
-        );
+        if landmarks.any() {
+            let mut whole = LatticeField::zero(flow.shape);
+            square(&flow, &mut whole);
+            let strength = self.setting.landmark_strength(residual);
+            let frame = self.frame();
+            landmarks.add(&mut self.equations, whole, &frame, strength);
+        }
         residual
+    }
+
+    fn frame(&self) -> Frame {
+        Frame {
+            patch: self.setting.problem.shape,
+            spacing: self.setting.problem.spacing,
+            lattice: lattice_shape(self.level.shape, self.block),
+            block: (self.block * self.parameters.shrink_factor.max(1) as usize) as f64,
+        }
     }
 
     /// Spline coefficients, in voxels of the level, of a displacement in cells.
@@ -273,7 +282,8 @@ mod tests {
         };
         let mut solver = LevelSolver::new(&setting, &parameters.levels[2]);
         let lattice = lattice_shape(SHAPE, 3);
-        let residual = solver.linearise(&LatticeField::zero(lattice));
+        let mut none = Landmarks::new(&problem, parameters.landmark_mode);
+        let residual = solver.linearise(&LatticeField::zero(lattice), &mut none);
         let force = solver.equations.right_side();
         let slope = solver.level.cortex.mean_square_slope;
         let trust = slope_trust(&solver.warped, slope);
@@ -283,7 +293,7 @@ mod tests {
             let mut energy_at = |step: f32| {
                 let mut velocity = towards.clone();
                 velocity.scale(step);
-                solver.linearise(&velocity);
+                solver.linearise(&velocity, &mut none);
                 energy(&solver.warped, &trust, square)
             };
             let step = 0.02;

@@ -4,14 +4,16 @@ use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
 use rayon::prelude::*;
 
 use super::{
-    RegistrationError, Side,
+    LandmarkOutcome, RegistrationError, Side,
     exponential::exponential,
     inverse::refine_inverse,
+    landmarks::Landmarks,
     lattice::{LatticeField, Plane, Upsampler},
     level::{LevelSolver, Setting, lattice_shape},
     problem::Problem,
     progress::Progress,
     pyramid::{FEWEST_VOXELS, level_shape},
+    stencil::Frame,
 };
 use crate::{field::DisplacementField, grid::Grid};
 
@@ -20,6 +22,7 @@ pub(super) struct Outcome {
     pub(super) forward: DisplacementField,
     pub(super) inverse: DisplacementField,
     pub(super) levels: Vec<LevelReport>,
+    pub(super) landmarks: Vec<LandmarkOutcome>,
 }
 
 /// The levels that are large enough, with a warning for each one that is not.
@@ -60,6 +63,7 @@ pub(super) fn run(
     progress: &mut Progress,
 ) -> Result<Outcome, RegistrationError> {
     let mut reports = Vec::new();
+    let mut landmarks = Landmarks::new(setting.problem, setting.parameters.landmark_mode);
     let mut current: Option<(LatticeField, usize)> = None;
     for (index, level) in levels.iter().enumerate() {
         progress.start_level(index)?;
@@ -72,11 +76,19 @@ pub(super) fn run(
             None => LatticeField::zero(shape),
             Some((velocity, old)) => velocity.resampled(shape, [block as f64 / old as f64; 3]),
         };
-        let (velocity, report) = LevelSolver::new(setting, level).optimise(start, progress)?;
+        let (velocity, report) =
+            LevelSolver::new(setting, level).optimise(start, &mut landmarks, progress)?;
         reports.push(report);
         current = Some((velocity, block));
     }
     let (velocity, block) = current.unwrap_or((LatticeField::zero([1; 3]), 1));
+    let frame = Frame {
+        patch: setting.problem.shape,
+        spacing: setting.problem.spacing,
+        lattice: velocity.shape,
+        block: block as f64,
+    };
+    let velocity = landmarks.met(velocity, &frame, progress)?;
     let (forward, inverse) = displacements(setting.problem, &velocity, block, grid);
     // A fold test does not see a NaN: every comparison with it is false.
     if ![&forward, &inverse].into_iter().all(is_finite) {
@@ -88,6 +100,7 @@ pub(super) fn run(
         });
     }
     Ok(Outcome {
+        landmarks: landmarks.outcomes(setting.problem, &forward),
         forward,
         inverse,
         levels: reports,

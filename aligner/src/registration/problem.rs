@@ -3,14 +3,20 @@
 //! Positions are voxels of the patch. Lengths are in units of the mean patch voxel, measured along
 //! the voxel axes: numbers then have the same size whether the image is in µm or in mm.
 
-use alignment_api::EffectiveRegistration;
+use alignment_api::{EffectiveRegistration, LandmarkMode};
 
-use super::{RegistrationError, RegistrationInput, Side, cortex::Cortex, pyramid::FEWEST_VOXELS};
+use super::{
+    LandmarkPair, RegistrationError, RegistrationInput, Side, cortex::Cortex,
+    pyramid::FEWEST_VOXELS,
+};
 use crate::affine::Affine;
 
 /// Without a stated uncertainty, landmarks are as uncertain as this share of the thickness of the
 /// cortex, or as one voxel if that is more.
 const UNCERTAINTY_PER_THICKNESS: f64 = 0.05;
+/// Hard landmarks pull like ones of this uncertainty in voxels. Weaker, and depth settles where it
+/// must not stay; much stronger, and the linear equations are no longer solved in a few steps.
+const HARD_UNCERTAINTY: f64 = 0.3;
 /// Below this overlap a person should know.
 const SMALL_OVERLAP: f64 = 0.5;
 
@@ -86,20 +92,25 @@ impl<'a> Problem<'a> {
                 .spacing()
                 .map(|size| size / (unit_mm * scale)),
             fixed_to_moving,
-            landmarks: voxel_landmarks(input, &mut warnings)?,
+            landmarks: voxel_landmarks(input)?,
             slope_square,
             smoothness_length: parameters
                 .smoothness_length_mm
                 .map_or(parameters.smoothness_length_factor / slope, |length| {
                     length / unit_mm
                 }),
-            landmark_uncertainty: parameters
-                .landmark_uncertainty_mm
-                .map_or((UNCERTAINTY_PER_THICKNESS / slope).max(1.0), |length| {
-                    length / unit_mm
-                }),
+            landmark_uncertainty: landmark_uncertainty(parameters, unit_mm, slope),
             warnings,
         })
+    }
+}
+
+/// Standard deviation of landmark positions, in the unit of length.
+fn landmark_uncertainty(parameters: &EffectiveRegistration, unit_mm: f64, slope: f64) -> f64 {
+    match (parameters.landmark_mode, parameters.landmark_uncertainty_mm) {
+        (LandmarkMode::Hard, _) => HARD_UNCERTAINTY,
+        (LandmarkMode::Soft, Some(length)) => length / unit_mm,
+        (LandmarkMode::Soft, None) => (UNCERTAINTY_PER_THICKNESS / slope).max(1.0),
     }
 }
 
@@ -202,18 +213,14 @@ fn check_overlap(
     Ok(())
 }
 
-/// Landmarks in voxels of the patch; those that start outside the patch are left out.
-fn voxel_landmarks(
-    input: &RegistrationInput,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<VoxelPair>, RegistrationError> {
+/// Landmarks in voxels of the patch.
+fn voxel_landmarks(input: &RegistrationInput) -> Result<Vec<VoxelPair>, RegistrationError> {
     let singular = |which| RegistrationError::Singular { which };
     let grid = &input.fixed.grid;
     let world_to_voxel = grid.voxel_to_world.inverse().ok_or(singular(Side::Fixed))?;
     let moving_to_fixed = input.fixed_to_moving.inverse();
     let moving_to_voxel = world_to_voxel.after(&moving_to_fixed.ok_or(singular(Side::Placement))?);
-    let mut pairs = Vec::new();
-    for (index, pair) in input.landmarks.iter().enumerate() {
+    let place = |pair: &LandmarkPair| {
         let start = world_to_voxel.apply(pair.fixed_mm);
         let target = moving_to_voxel.apply(pair.moving_mm);
         let finite = start.iter().chain(&target).chain([&pair.weight]);
@@ -222,19 +229,11 @@ fn voxel_landmarks(
                 which: Side::Landmarks,
             });
         }
-        let inside = |a: usize| start[a] >= -0.5 && start[a] <= grid.shape[a] as f64 - 0.5;
-        if (0..3).all(inside) {
-            pairs.push(VoxelPair {
-                start,
-                target,
-                weight: pair.weight,
-            });
-        } else {
-            warnings.push(format!(
-                "landmark pair {} was ignored: its patch position lies outside the patch",
-                index + 1
-            ));
-        }
-    }
-    Ok(pairs)
+        Ok(VoxelPair {
+            start,
+            target,
+            weight: pair.weight,
+        })
+    };
+    input.landmarks.iter().map(place).collect()
 }

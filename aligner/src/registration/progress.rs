@@ -39,6 +39,11 @@ impl<'a> Progress<'a> {
         check(self.observer)
     }
 
+    /// `Err` once the process was asked to stop: for work between iterations.
+    pub(super) fn check(&self) -> Result<(), Interrupted> {
+        check(self.observer)
+    }
+
     pub(super) fn start_attempt(&mut self, attempt: u32) {
         self.attempt = attempt as i32;
     }

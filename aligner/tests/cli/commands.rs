@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use aligner::io::nifti;
-use alignment_api::{ExitCode, Report};
+use alignment_api::{ExitCode, LandmarkMode, Report};
 
 use crate::{assert_exit, call, data, files, report, root, run};
 
@@ -156,25 +156,28 @@ fn voluba_s_exported_matrix_and_landmarks_go_together() {
     });
     fs::write(path("landmark-pairs.json"), file.to_string()).unwrap();
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-    let output = call(&[
-        "register",
-        "--quiet",
-        "--preset",
-        "fast",
-        "--fixed",
-        &text(path(
-            "example/patch_segmentation-equivolumetric-depth.nii.gz",
-        )),
-        "--moving",
-        &text(data("template_depth.nii.gz")),
-        "--placement",
-        &text(path("transformMatrix.json")),
-        "--landmarks",
-        &text(path("landmark-pairs.json")),
-        "-o",
-        &text(path("reg")),
-    ]);
-    assert_exit(&output, ExitCode::Success);
+    let register = |more: &[&str]| {
+        let depth = path("example/patch_segmentation-equivolumetric-depth.nii.gz");
+        let (depth, template) = (text(depth), text(data("template_depth.nii.gz")));
+        let (matrix, pairs) = (
+            text(path("transformMatrix.json")),
+            text(path("landmark-pairs.json")),
+        );
+        let out = text(path("reg"));
+        let mut args = vec!["register", "--quiet", "--preset", "fast", "-o", &out];
+        args.extend(["--fixed", &depth, "--moving", &template]);
+        args.extend(["--placement", &matrix, "--landmarks", &pairs]);
+        args.extend(more);
+        assert_exit(&call(&args), ExitCode::Success);
+    };
+    register(&["--landmark-mode", "hard"]);
+    let hard = report(&path("reg"));
+    assert_eq!(hard.registration.landmark_mode, LandmarkMode::Hard);
+    assert!(hard.quality.landmark_mean_after_mm.unwrap() < 0.05);
+    register(&["--landmark-uncertainty", "0.25"]);
+    let soft = report(&path("reg")).registration;
+    assert_eq!(soft.landmark_mode, LandmarkMode::Soft);
+    assert_eq!(soft.landmark_uncertainty_mm, Some(0.25));
     let before = report(&path("reg"))
         .quality
         .landmark_mean_before_mm

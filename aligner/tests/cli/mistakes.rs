@@ -245,6 +245,25 @@ fn a_resampling_that_is_told_to_stop_stops_and_writes_nothing() {
     assert!(!output.exists());
 }
 
+#[test]
+fn hard_landmarks_that_cannot_be_met_fail_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    // The patch position of pair-1 once more, 3 mm away in the template.
+    let (output, results) = run_changed(folder.path(), |text| {
+        text.replace(
+            "  landmarks:\n",
+            "  registration: {landmarkMode: hard}\n  landmarks:\n  - {name: torn, template: [9.889861, -59.880016, 16.925593], patch: [13.28, 18.54, 6.2]}\n",
+        )
+    });
+    assert_exit(&output, ExitCode::AlignmentFailed);
+    let text = error_text(&output);
+    for expected in ["2 of the hard landmark pairs", "`torn`", "`pair-1`", "soft"] {
+        assert!(text.contains(expected), "{text}");
+    }
+    assert!(!text.contains("pair-2"), "{text}");
+    assert!(!results.join("example/report.json").exists());
+}
+
 /// Asks a process to end and checks that it does so within two seconds, with the code for it.
 fn assert_stops(mut child: Child) {
     let asked = Instant::now();

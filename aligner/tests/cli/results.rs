@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use aligner::io::nifti::{self, Datatype};
-use alignment_api::{ExitCode, Progress, Report};
+use alignment_api::{ExitCode, LandmarkMode, Progress, Report};
 
 use crate::{
     aligner, assert_exit, column, data, files, mean_distance, report, root, run, run_changed,
@@ -227,4 +227,47 @@ fn a_pair_outside_the_patch_is_named_left_out_and_not_counted() {
         ["pair-1", "pair-2", "pair-3", "pair-4", "pair-5", "pair-6"]
     );
     assert!(report.quality.landmark_mean_before_mm.unwrap() < 2.0);
+}
+
+#[test]
+fn a_wrong_pair_is_named_and_loses_its_weight() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, results) = run_changed(folder.path(), |text| {
+        text.replace("8.118457, -69.061381", "16.118457, -69.061381")
+    });
+    assert_exit(&output, ExitCode::Success);
+    let report = report(&results.join("example"));
+    let named = |name: &str| {
+        let named = report.warnings.iter();
+        named.filter(|text| text.contains(name)).count()
+    };
+    assert_eq!(named("`pair-2` kept only"), 1, "{:?}", report.warnings);
+    for pair in &report.landmarks {
+        let weight = pair.effective_weight.unwrap();
+        assert_eq!(weight < 0.5, pair.name == "pair-2", "{pair:?}");
+        assert_eq!(named(&format!("`{}` kept", pair.name)) > 0, weight < 0.5);
+    }
+}
+
+#[test]
+fn hard_landmarks_are_met_and_reported_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, results) = run_changed(folder.path(), |text| {
+        text.replace(
+            "  landmarks:\n",
+            "  registration: {landmarkMode: hard}\n  landmarks:\n",
+        )
+    });
+    assert_exit(&output, ExitCode::Success);
+    let report = report(&results.join("example"));
+    assert_eq!(report.registration.landmark_mode, LandmarkMode::Hard);
+    assert_eq!(report.registration.landmark_uncertainty_mm, None);
+    // A tenth of the patch's voxel, stretched by a placement that is nearly rigid.
+    let voxel = report.inputs[0].voxel_size_mm[0];
+    for pair in &report.landmarks {
+        assert!(
+            pair.after_mm < 0.11 * voxel && pair.before_mm > voxel,
+            "{pair:?}"
+        );
+    }
 }

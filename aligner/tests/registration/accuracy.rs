@@ -1,4 +1,4 @@
-//! Known warps are recovered, without folds, and landmarks help.
+//! Known warps are recovered, without folds.
 
 use aligner::{
     field::DisplacementField,
@@ -9,7 +9,7 @@ use alignment_api::RegistrationParameters;
 
 use crate::phantom::{PLAIN, Phantom};
 
-fn assert_sound(result: &Registration) {
+pub(crate) fn assert_sound(result: &Registration) {
     for field in [&result.forward, &result.inverse] {
         assert_eq!(corner_jacobian(field).folded_cells, 0);
         assert!(corner_jacobian(field).min > 0.0);
@@ -50,35 +50,6 @@ fn the_inverse_undoes_the_forward_field() {
     assert!(mean < 1e-4 && max < 1e-3, "{mean} {max}");
     let (mean, max) = compose_residual(&result.inverse, &result.forward);
     assert!(mean < 0.01 && max < 0.05, "{mean} {max}");
-}
-
-#[test]
-fn landmarks_pull_the_rest_of_the_cortex_along() {
-    let mut phantom = Phantom::new(PLAIN, 1.0);
-    let without = phantom.errors(&phantom.register(&RegistrationParameters::default()).forward);
-    phantom.landmarks = phantom.exact_landmarks(15);
-    let parameters = RegistrationParameters {
-        landmark_uncertainty_mm: Some(0.15),
-        ..RegistrationParameters::default()
-    };
-    let result = phantom.register(&parameters);
-    let with = phantom.errors(&result.forward);
-    assert_sound(&result);
-    assert_eq!(result.landmark_uncertainty_mm, 0.15);
-    // All voxels of the cortex are held out; 15 pairs in 9 ml must matter.
-    assert!(with.0 < 0.95 * without.0, "{with:?}, without {without:?}");
-}
-
-#[test]
-fn a_landmark_without_weight_changes_nothing() {
-    let mut phantom = Phantom::new(PLAIN, 1.0);
-    let without = phantom.register(&RegistrationParameters::default());
-    phantom.landmarks = phantom.exact_landmarks(3);
-    for pair in &mut phantom.landmarks {
-        pair.weight = 0.0;
-    }
-    let with = phantom.register(&RegistrationParameters::default());
-    assert_eq!(with.forward, without.forward);
 }
 
 #[test]

@@ -170,18 +170,6 @@ fn levels_too_coarse_for_the_patch_are_skipped_with_a_warning() {
     ));
 }
 
-#[test]
-fn landmarks_outside_the_patch_are_ignored_with_a_warning() {
-    let mut phantom = Phantom::new(PLAIN, 1.0);
-    phantom.landmarks.push(LandmarkPair {
-        fixed_mm: [-3.0, 5.0, 5.0],
-        moving_mm: [0.0; 3],
-        weight: 1.0,
-    });
-    let result = phantom.register(&RegistrationParameters::default());
-    assert!(result.warnings[0].starts_with("landmark pair 1 was ignored"));
-}
-
 /// Asks to stop after some steps, and checks that progress never goes back.
 struct Stopper {
     steps: AtomicU32,

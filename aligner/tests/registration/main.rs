@@ -8,4 +8,5 @@
 mod accuracy;
 mod errors;
 mod invariance;
+mod landmarks;
 mod phantom;

@@ -86,6 +86,29 @@ fn sampled(grid: Grid, depth: impl Fn([f64; 3]) -> f64) -> Volume<f32> {
 
 impl Phantom {
     pub(crate) fn new(axes: Axes, unit: f64) -> Self {
+        Self::on(patch_grid(axes, unit), unit)
+    }
+
+    /// The patch on an oblique grid of anisotropic voxels, over most of the same extent.
+    pub(crate) fn oblique() -> Self {
+        let (shape, spacing) = ([46, 30, 26], [0.5, 0.6, 0.8]);
+        let (cos, sin) = (0.3_f64.cos(), 0.3_f64.sin());
+        let linear = [
+            [cos * spacing[0], sin * spacing[1], 0.0],
+            [-sin * spacing[0], cos * spacing[1], 0.0],
+            [0.0, 0.0, -spacing[2]],
+        ];
+        let centred = Affine::from_parts(linear, [0.0; 3])
+            .apply(shape.map(|n: usize| (n as f64 - 1.0) / 2.0));
+        let origin = std::array::from_fn(|a| EXTENT[a] / 2.0 - centred[a]);
+        let grid = Grid {
+            shape,
+            voxel_to_world: Affine::from_parts(linear, origin),
+        };
+        Self::on(grid, 1.0)
+    }
+
+    fn on(grid: Grid, unit: f64) -> Self {
         let tilted = Affine::from_parts(
             [[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.05]],
             [5.0 * unit, -8.0 * unit, 3.0 * unit],
@@ -106,7 +129,7 @@ impl Phantom {
         };
         Self {
             unit,
-            fixed: sampled(patch_grid(axes, unit), |p| sheet(warped(scaled(p)))),
+            fixed: sampled(grid, |p| sheet(warped(scaled(p)))),
             moving: sampled(template, |p| sheet(scaled(back.apply(p)))),
             fixed_to_moving: tilted,
             landmarks: Vec::new(),
