@@ -49,10 +49,30 @@ pub struct RegistrationParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.000_001, max = 1000.0)))]
     pub smoothness_length_mm: Option<f64>,
+    /// The same in units of 1 / (root mean square slope of the patch's depth); `smoothnessLengthMm`
+    /// goes before it. Omitted: 0.95.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.01, max = 100.0)))]
+    pub smoothness_length_factor: Option<f64>,
     /// Factor of the smoothness energy; larger is stiffer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0001, max = 1000.0)))]
     pub smoothness_weight: Option<f64>,
+    /// Smallest smoothness weight in units of the mean square slope; it remains where the two depths
+    /// agree. Omitted: 0.000033.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.000_000_001, max = 1.0)))]
+    pub smoothness_floor: Option<f64>,
+    /// Root mean square residual of depth above which a larger one no longer stiffens the transform.
+    /// Omitted: 0.06.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.001, max = 1.0)))]
+    pub residual_ceiling: Option<f64>,
+    /// Root mean square velocity, in units of the smoothness length, above which the smoothness
+    /// weight falls. Omitted: 0.12.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.001, max = 100.0)))]
+    pub amplitude_factor: Option<f64>,
     /// How landmarks act: `soft` or `hard`.
     #[serde(default)]
     pub landmark_mode: LandmarkMode,
@@ -61,6 +81,11 @@ pub struct RegistrationParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.000_001, max = 1000.0)))]
     pub landmark_uncertainty_mm: Option<f64>,
+    /// Volume over which the error of depth is correlated, in units of the cubed cortical thickness:
+    /// larger makes landmarks stronger against depth. Omitted: 0.056.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0.0001, max = 100.0)))]
+    pub landmark_volume_factor: Option<f64>,
     /// Spacing of the velocity lattice in voxels of the level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 2, max = 16)))]
@@ -144,15 +169,15 @@ impl RegistrationParameters {
         EffectiveRegistration {
             levels: self.levels.clone().unwrap_or(levels),
             smoothness_length_mm: self.smoothness_length_mm,
-            smoothness_length_factor: 0.95,
+            smoothness_length_factor: self.smoothness_length_factor.unwrap_or(0.95),
             smoothness_weight: self.smoothness_weight.unwrap_or(0.67),
-            smoothness_floor: 3.3e-5,
-            residual_ceiling: 0.06,
-            amplitude_factor: 0.12,
+            smoothness_floor: self.smoothness_floor.unwrap_or(3.3e-5),
+            residual_ceiling: self.residual_ceiling.unwrap_or(0.06),
+            amplitude_factor: self.amplitude_factor.unwrap_or(0.12),
             landmark_mode: self.landmark_mode,
             landmark_uncertainty_mm: self.landmark_uncertainty_mm,
             // 2 mm³ at a thickness of 3.3 mm (the human cortex on which it was measured).
-            landmark_volume_factor: 0.056,
+            landmark_volume_factor: self.landmark_volume_factor.unwrap_or(0.056),
             lattice_spacing: self.lattice_spacing.unwrap_or(3),
             conjugate_gradient_steps: self.conjugate_gradient_steps.unwrap_or(40),
             step_tolerance: self.step_tolerance.unwrap_or(0.01),

@@ -348,6 +348,21 @@ fn check_registration(parameters: &RegistrationParameters, found: &mut Violation
             1e-6,
             1000.0,
         ),
+        (
+            "smoothnessLengthFactor",
+            parameters.smoothness_length_factor,
+            0.01,
+            100.0,
+        ),
+        ("smoothnessFloor", parameters.smoothness_floor, 1e-9, 1.0),
+        ("residualCeiling", parameters.residual_ceiling, 0.001, 1.0),
+        ("amplitudeFactor", parameters.amplitude_factor, 0.001, 100.0),
+        (
+            "landmarkVolumeFactor",
+            parameters.landmark_volume_factor,
+            1e-4,
+            100.0,
+        ),
         ("stepTolerance", parameters.step_tolerance, 1e-5, 1.0),
     ];
     for (name, value, low, high) in numbers {
