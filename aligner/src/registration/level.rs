@@ -146,7 +146,7 @@ impl<'a> LevelSolver<'a> {
             square(&flow, &mut whole);
             let strength = self.setting.landmark_strength(residual);
             let frame = self.frame();
-            landmarks.add(&mut self.equations, whole, &frame, strength);
+            landmarks.add(&mut self.equations, &whole, &frame, strength);
         }
         residual
     }
