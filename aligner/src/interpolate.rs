@@ -5,6 +5,8 @@
 //! [`crate::resample::Cell`]. Both agree on where a voxel's centre is (its integer index) and on
 //! what lies outside (the value of the nearest border position).
 
+use crate::wide::wide;
+
 /// Turns positions into [`Cell`]s for arrays of one shape; built once per loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Locator {
@@ -62,7 +64,9 @@ impl Locator {
     /// Whether a position lies within the box of voxel centres, border included.
     #[inline]
     pub fn contains(&self, position: [f32; 3]) -> bool {
-        (0..3).all(|axis| position[axis] >= 0.0 && position[axis] <= self.last[axis])
+        // Without a short cut, so that a loop over positions needs no branch.
+        let within = |axis: usize| (position[axis] >= 0.0) & (position[axis] <= self.last[axis]);
+        within(0) & within(1) & within(2)
     }
 }
 
@@ -83,6 +87,84 @@ impl Cell {
         let high = along_x(upper);
         let high = high + (along_x(upper + self.step_y) - high) * fy;
         low + (high - low) * fz
+    }
+}
+
+/// Interpolation along a whole row: the same values as [`Cell::value`], but the arithmetic runs in
+/// plain loops, and only the look-up of the neighbours goes position by position.
+#[derive(Default)]
+pub struct Row {
+    start: Vec<u32>,
+    fractions: [Vec<f32>; 3],
+    corners: [Vec<f32>; 8],
+    steps: [usize; 2],
+}
+
+impl Row {
+    /// Finds the cells around `positions`, one coordinate per slice, all of one length. Arrays of up
+    /// to 2³² elements.
+    pub fn locate(&mut self, locator: &Locator, positions: [&[f32]; 3]) {
+        let n = positions[0].len();
+        self.start.clear();
+        self.start.resize(n, 0);
+        self.steps = [locator.steps[1], locator.steps[2]];
+        for axis in 0..3 {
+            let fractions = &mut self.fractions[axis];
+            fractions.resize(n, 0.0);
+            let last_cell = locator.last_cell[axis];
+            let (last, stride) = (locator.last[axis], locator.strides[axis] as u32);
+            let starts = self.start.iter_mut().zip(fractions).zip(positions[axis]);
+            wide(
+                #[inline(always)]
+                || {
+                    for ((start, fraction), position) in starts {
+                        let clamped = position.max(0.0).min(last);
+                        let index = (clamped as i32).min(last_cell);
+                        *fraction = clamped - index as f32;
+                        *start += index as u32 * stride;
+                    }
+                },
+            );
+        }
+    }
+
+    /// Interpolated values of an array that has the layout of the [`Locator`].
+    pub fn values(&mut self, values: &[f32], out: &mut [f32]) {
+        let n = out.len();
+        let [step_y, step_z] = self.steps;
+        for (pair, step) in [0, step_y, step_z, step_z + step_y].into_iter().enumerate() {
+            let [low, high, ..] = &mut self.corners[2 * pair..] else {
+                continue;
+            };
+            low.resize(n, 0.0);
+            high.resize(n, 0.0);
+            let starts = self.start.iter().zip(low.iter_mut()).zip(high);
+            for ((start, low), high) in starts {
+                // A pattern instead of two indices: one bounds check for both neighbours.
+                (*low, *high) = match values.get(*start as usize + step..) {
+                    Some([low, high, ..]) => (*low, *high),
+                    Some([only]) => (*only, *only),
+                    _ => (0.0, 0.0),
+                };
+            }
+        }
+        let [fx, fy, fz] = self.fractions.each_ref().map(|row| &row[..n]);
+        let corners = self.corners.each_ref().map(|row| &row[..n]);
+        wide(
+            #[inline(always)]
+            || {
+                for i in 0..n {
+                    let along_x = |low: usize| {
+                        let (low, high) = (corners[low][i], corners[low + 1][i]);
+                        low + (high - low) * fx[i]
+                    };
+                    let (a, b, c, d) = (along_x(0), along_x(2), along_x(4), along_x(6));
+                    let low = a + (b - a) * fy[i];
+                    let high = c + (d - c) * fy[i];
+                    out[i] = low + (high - low) * fz[i];
+                }
+            },
+        );
     }
 }
 
@@ -119,6 +201,31 @@ mod tests {
         let values = ramp(shape);
         assert_eq!(linear(&values, shape, [2.0, 3.0, 4.0]), 432.0);
         assert_eq!(linear(&values, shape, [0.0, 0.0, 0.0]), 0.0);
+    }
+
+    #[test]
+    fn a_row_has_the_values_of_its_positions() {
+        for shape in [[5, 4, 3], [1, 4, 5], [3, 1, 1]] {
+            let values = ramp(shape)
+                .iter()
+                .map(|v| (v * 7.3).sin())
+                .collect::<Vec<_>>();
+            let locator = Locator::new(shape);
+            let at = |axis: usize| (0..37).map(|i| (i * (axis + 3) % 23) as f32 * 0.37 - 1.0);
+            let positions: [Vec<f32>; 3] = std::array::from_fn(|axis| at(axis).collect());
+            let mut row = Row::default();
+            row.locate(&locator, positions.each_ref().map(Vec::as_slice));
+            let mut out = vec![0.0; 37];
+            row.values(&values, &mut out);
+            for (i, found) in out.iter().enumerate() {
+                let position = positions.each_ref().map(|row| row[i]);
+                assert_eq!(
+                    *found,
+                    locator.cell(position).value(&values),
+                    "{shape:?}, {i}"
+                );
+            }
+        }
     }
 
     #[test]

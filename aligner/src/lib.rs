@@ -34,3 +34,4 @@ pub mod resample;
 pub mod summary;
 pub mod transform;
 pub mod volume;
+mod wide;

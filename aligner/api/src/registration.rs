@@ -154,7 +154,7 @@ impl RegistrationParameters {
             // 2 mm³ at a thickness of 3.3 mm (the human cortex on which it was measured).
             landmark_volume_factor: 0.056,
             lattice_spacing: self.lattice_spacing.unwrap_or(3),
-            conjugate_gradient_steps: self.conjugate_gradient_steps.unwrap_or(12),
+            conjugate_gradient_steps: self.conjugate_gradient_steps.unwrap_or(40),
             step_tolerance: self.step_tolerance.unwrap_or(0.01),
         }
     }

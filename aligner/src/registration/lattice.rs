@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::sum::dot;
+use crate::wide::wide;
 
 /// Vectors on a lattice, in memory `[z][component][y][x]`, x fastest.
 ///
@@ -232,7 +233,10 @@ impl Upsampler {
                 &coefficients.values[start..start + size]
             });
             plane.combined.resize(size, 0.0);
-            combine(source, weight, &mut plane.combined);
+            wide(
+                #[inline(always)]
+                || combine(source, weight, &mut plane.combined),
+            );
             let expanded = &mut plane.expanded[component];
             expanded.resize(nx * cells_y, 0.0);
             let rows = plane.combined.chunks_exact(cells_x);
@@ -251,10 +255,14 @@ impl Upsampler {
         let nx = self.taps[0].len();
         let Taps { index, weight } = self.taps[1][y];
         let source = index.map(|row| &plane.expanded[component][row * nx..(row + 1) * nx]);
-        combine(source, weight, out);
+        wide(
+            #[inline(always)]
+            || combine(source, weight, out),
+        );
     }
 }
 
+#[inline(always)]
 fn combine(source: [&[f32]; 4], weight: [f32; 4], out: &mut [f32]) {
     let n = out.len();
     let [a, b, c, d] = source.map(|part| &part[..n]);

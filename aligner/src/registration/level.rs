@@ -8,7 +8,7 @@ use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
 
 use super::{
     RegistrationError,
-    exponential::{exponential, square},
+    exponential::exponential,
     landmarks::Landmarks,
     lattice::{LatticeField, Upsampler},
     normal::{NormalEquations, WeightScales},
@@ -17,13 +17,17 @@ use super::{
     pyramid::Level,
     solver::{Solver, Velocity},
     stencil::Frame,
-    warped::{Halves, Warped},
+    warped::{Parts, Warped},
 };
 
 /// Smallest robust scale, in units of depth: what noise and interpolation leave at best.
 const SMALLEST_SCALE: f64 = 0.02;
 /// The smoothness weight is the one of the parameters where the residual has this size.
 const REFERENCE_RESIDUAL: f64 = 0.05;
+/// Above the upper residual both images are warped alike, below the lower one only the moving one.
+const SYMMETRY_RESIDUALS: [f64; 2] = [0.01, 0.03];
+/// A residual that grew by this factor takes half of the last step back.
+const RISE: f64 = 1.2;
 
 /// What stays the same on all levels of one attempt.
 pub(super) struct Setting<'a> {
@@ -65,6 +69,8 @@ pub(super) struct LevelSolver<'a> {
     warped: Warped,
     equations: NormalEquations,
     solver: Solver,
+    /// Share of the flow that warps the fixed image; the moving one gets the rest.
+    fixed_share: f32,
 }
 
 impl<'a> LevelSolver<'a> {
@@ -86,6 +92,7 @@ impl<'a> LevelSolver<'a> {
                 setting.problem.smoothness_length,
                 setting.parameters.conjugate_gradient_steps,
             ),
+            fixed_share: fixed_share(f64::INFINITY),
             level,
             parameters,
         }
@@ -105,8 +112,21 @@ impl<'a> LevelSolver<'a> {
         };
         let voxel = self.level.spacing.iter().sum::<f64>() / 3.0;
         let mut velocity = self.solver.both(velocity);
+        let mut last: Option<(f64, Velocity)> = None;
         for iteration in 1..=self.parameters.iterations {
             let residual = self.linearise(&velocity.field, landmarks);
+            // Landmarks may have to raise the residual of the depths.
+            if let Some((before, change)) = &mut last
+                && residual > RISE * *before
+                && !landmarks.any()
+            {
+                change.scale(-0.5);
+                velocity.add(change);
+                change.scale(-1.0);
+                progress.iteration(iteration, self.parameters.iterations, residual)?;
+                continue;
+            }
+            self.fixed_share = fixed_share(residual);
             let (change, step) = self.step(residual, &velocity);
             if !residual.is_finite() || !step.is_finite() {
                 return Err(RegistrationError::Diverged {
@@ -121,6 +141,7 @@ impl<'a> LevelSolver<'a> {
             if step < self.setting.parameters.step_tolerance * voxel {
                 break;
             }
+            last = Some((residual, change));
         }
         Ok((velocity.field, report))
     }
@@ -128,12 +149,12 @@ impl<'a> LevelSolver<'a> {
     /// Warps the images and sets up the equations; returns the root mean square residual.
     fn linearise(&mut self, velocity: &LatticeField, landmarks: &mut Landmarks) -> f64 {
         let cell = self.cell.map(|size| size as f32);
-        let flow = exponential(velocity, 0.5, cell);
-        let halves = Halves {
-            backward: self.voxels(exponential(velocity, -0.5, cell)),
-            forward: self.voxels(flow.clone()),
+        let share = self.fixed_share;
+        let parts = Parts {
+            backward: self.voxels(exponential(velocity, -share, cell)),
+            forward: self.voxels(exponential(velocity, 1.0 - share, cell)),
         };
-        let residual = self.warped.update(&self.level, &self.upsampler, &halves);
+        let residual = self.warped.update(&self.level, &self.upsampler, &parts);
         let scale = (self.parameters.robust_scale * residual).max(SMALLEST_SCALE);
         let scales = WeightScales {
             residual: (scale * scale) as f32,
@@ -142,8 +163,7 @@ impl<'a> LevelSolver<'a> {
         self.equations
             .accumulate(&self.warped, self.level.spacing, self.block, scales);
         if landmarks.any() {
-            let mut whole = LatticeField::zero(flow.shape);
-            square(&flow, &mut whole);
+            let whole = exponential(velocity, 1.0, cell);
             let strength = self.setting.landmark_strength(residual);
             let frame = self.frame();
             landmarks.add(&mut self.equations, &whole, &frame, strength);
@@ -180,6 +200,16 @@ impl<'a> LevelSolver<'a> {
         let step = change.field.mean_square().sqrt();
         (change, step)
     }
+}
+
+/// How much of the flow warps the fixed image.
+///
+/// Half of it treats both images alike, which serves best where they disagree. Warping an image
+/// blurs it a little, which is all that is left to see where they agree: there, the fixed image
+/// is taken as it is.
+fn fixed_share(residual: f64) -> f32 {
+    let [low, high] = SYMMETRY_RESIDUALS;
+    (0.5 * ((residual - low) / (high - low)).clamp(0.0, 1.0)) as f32
 }
 
 /// Cells of a lattice over a grid; the last cell of an axis may reach beyond the border.

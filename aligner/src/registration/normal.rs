@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use super::{lattice::LatticeField, warped::Warped};
+use crate::wide::wide;
 
 /// Right side (3) and upper triangle of the matrix (6: xx, xy, xz, yy, yz, zz).
 const TERMS: usize = 9;
@@ -60,10 +61,10 @@ impl NormalEquations {
                         rows.clear();
                         for z in block_range(cell_z, block, warped.shape[2]) {
                             for y in block_range(cell_y, block, warped.shape[1]) {
-                                rows.gradient(warped, spacing, [y, z]);
-                                let residual = warped.row(&warped.residual, y, z);
-                                rows.weigh(warped.row(&warped.weight, y, z), residual, scales);
-                                rows.add(residual);
+                                wide(
+                                    #[inline(always)]
+                                    || rows.voxels(warped, spacing, [y, z], scales),
+                                );
                             }
                         }
                         for (term, sums) in slab.chunks_exact_mut(plane).enumerate() {
@@ -119,12 +120,17 @@ impl NormalEquations {
         let (x, rest) = slab.split_at_mut(plane);
         let (y, z) = rest.split_at_mut(plane);
         let z = &mut z[..plane];
-        for i in 0..plane {
-            let v = [x[i], y[i], z[i]];
-            x[i] = xx[i] * v[0] + xy[i] * v[1] + xz[i] * v[2];
-            y[i] = xy[i] * v[0] + yy[i] * v[1] + yz[i] * v[2];
-            z[i] = xz[i] * v[0] + yz[i] * v[1] + zz[i] * v[2];
-        }
+        wide(
+            #[inline(always)]
+            || {
+                for i in 0..plane {
+                    let v = [x[i], y[i], z[i]];
+                    x[i] = xx[i] * v[0] + xy[i] * v[1] + xz[i] * v[2];
+                    y[i] = xy[i] * v[0] + yy[i] * v[1] + yz[i] * v[2];
+                    z[i] = xz[i] * v[0] + yz[i] * v[1] + zz[i] * v[2];
+                }
+            },
+        );
     }
 }
 
@@ -155,7 +161,18 @@ impl Rows {
         self.sums.iter_mut().for_each(|sums| sums.fill(0.0));
     }
 
+    /// Adds the terms of one row of voxels.
+    #[inline(always)]
+    fn voxels(&mut self, warped: &Warped, spacing: [f64; 3], at: [usize; 2], scales: WeightScales) {
+        let [y, z] = at;
+        self.gradient(warped, spacing, at);
+        let residual = warped.row(&warped.residual, y, z);
+        self.weigh(warped.row(&warped.weight, y, z), residual, scales);
+        self.add(residual);
+    }
+
     /// Central differences of half the image sum; one-sided at the border.
+    #[inline(always)]
     fn gradient(&mut self, warped: &Warped, spacing: [f64; 3], [y, z]: [usize; 2]) {
         let [nx, ny, nz] = warped.shape;
         let [along_x, along_y, along_z] = &mut self.gradient;
@@ -181,6 +198,7 @@ impl Rows {
         difference(along_z, row(y, low), row(y, high), half(low, high, 2));
     }
 
+    #[inline(always)]
     fn weigh(&mut self, validity: &[f32], residual: &[f32], scales: WeightScales) {
         let n = self.weight.len();
         let [gx, gy, gz] = self.gradient.each_ref().map(|row| &row[..n]);
@@ -193,6 +211,7 @@ impl Rows {
     }
 
     /// Adds w·J·r and w·J·Jᵀ of the row.
+    #[inline(always)]
     fn add(&mut self, residual: &[f32]) {
         let n = self.weight.len();
         let [gx, gy, gz] = self.gradient.each_ref().map(|row| &row[..n]);
@@ -227,6 +246,7 @@ impl Rows {
     }
 }
 
+#[inline(always)]
 fn difference(out: &mut [f32], low: &[f32], high: &[f32], scale: f32) {
     for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
         *out = scale * (high - low);

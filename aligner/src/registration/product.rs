@@ -1,5 +1,7 @@
 //! Products of small dense matrices in f32.
 
+use crate::wide::wide;
+
 /// A row-major matrix inside a larger slice.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
@@ -13,10 +15,17 @@ pub(super) struct View<'a> {
 ///
 /// Every element is summed in the order of `inner`, whatever the tile it falls into.
 pub(super) fn multiply(a: View, b: View, out: &mut [f32], out_stride: usize, size: [usize; 3]) {
-    let [rows, inner, columns] = size;
-    if inner == 0 {
-        return;
+    if size[1] > 0 {
+        wide(
+            #[inline(always)]
+            || tiles(a, b, out, out_stride, size),
+        );
     }
+}
+
+#[inline(always)]
+fn tiles(a: View, b: View, out: &mut [f32], out_stride: usize, size: [usize; 3]) {
+    let [rows, inner, columns] = size;
     let mut row = 0;
     while row < rows {
         let height = if row + 4 <= rows { 4 } else { 1 };
@@ -24,6 +33,7 @@ pub(super) fn multiply(a: View, b: View, out: &mut [f32], out_stride: usize, siz
         while column < columns {
             let corner = [row, column];
             column += match (height, columns - column) {
+                (4, 16..) => tile::<4, 16>(a, b, out, out_stride, (corner, inner)),
                 (4, 8..) => tile::<4, 8>(a, b, out, out_stride, (corner, inner)),
                 (4, 4..) => tile::<4, 4>(a, b, out, out_stride, (corner, inner)),
                 (4, _) => tile::<4, 1>(a, b, out, out_stride, (corner, inner)),
@@ -36,7 +46,7 @@ pub(super) fn multiply(a: View, b: View, out: &mut [f32], out_stride: usize, siz
 }
 
 /// One tile of H × W elements, held in registers; returns W.
-#[inline]
+#[inline(always)]
 fn tile<const H: usize, const W: usize>(
     a: View,
     b: View,

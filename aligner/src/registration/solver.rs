@@ -8,9 +8,13 @@
 use rayon::prelude::*;
 
 use super::{cosine::Cosines, lattice::LatticeField, normal::NormalEquations, sum::dot};
+use crate::wide::wide;
 
 /// Conjugate gradients end once rᵀP⁻¹r has fallen by this factor.
 const REDUCTION: f64 = 1e-3;
+/// They also end once a step, times the number of steps, gains less than this share of what all
+/// steps gained (Nash, Sofer 1990).
+const LEAST_GAIN: f64 = 0.1;
 /// Smallest piece of an element-wise operation that is worth a task of its own.
 const GRAIN: usize = 4096;
 
@@ -97,7 +101,8 @@ impl Solver {
         let (mut image, mut work) = (solution.clone(), solution.clone());
         let mut product = dot(&residual, &conditioned);
         let first = product;
-        for _ in 0..self.steps {
+        let mut gained = 0.0;
+        for step in 1..=self.steps {
             self.cosines.conjugate(
                 &direction,
                 |z, slab| equations.multiply(z, slab),
@@ -116,7 +121,9 @@ impl Solver {
             zip2(&mut residual, &image, |r, i| *r -= length * i);
             precondition(&mut conditioned, &residual);
             let next = dot(&residual, &conditioned);
-            if next < REDUCTION * first {
+            let gain = product * product / curvature;
+            gained += gain;
+            if next < REDUCTION * first || step as f64 * gain < LEAST_GAIN * gained {
                 break;
             }
             let share = (next / product) as f32;
@@ -136,9 +143,14 @@ fn zip2(target: &mut [f32], a: &[f32], operation: impl Fn(&mut f32, f32) + Sync)
         .par_chunks_mut(GRAIN)
         .zip(a.par_chunks(GRAIN))
         .for_each(|(target, a)| {
-            for (target, a) in target.iter_mut().zip(a) {
-                operation(target, *a);
-            }
+            wide(
+                #[inline(always)]
+                || {
+                    for (target, a) in target.iter_mut().zip(a) {
+                        operation(target, *a);
+                    }
+                },
+            );
         });
 }
 
@@ -147,9 +159,14 @@ fn zip3(target: &mut [f32], a: &[f32], b: &[f32], operation: impl Fn(&mut f32, f
         .par_chunks_mut(GRAIN)
         .zip(a.par_chunks(GRAIN).zip(b.par_chunks(GRAIN)))
         .for_each(|(target, (a, b))| {
-            for (target, (a, b)) in target.iter_mut().zip(a.iter().zip(b)) {
-                operation(target, *a, *b);
-            }
+            wide(
+                #[inline(always)]
+                || {
+                    for (target, (a, b)) in target.iter_mut().zip(a.iter().zip(b)) {
+                        operation(target, *a, *b);
+                    }
+                },
+            );
         });
 }
 

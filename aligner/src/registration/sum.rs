@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::wide::wide;
+
 /// Elements per block; part of the result's definition, not a tuning knob.
 const BLOCK: usize = 4096;
 /// Accumulators within a block, so that the additions can run side by side.
@@ -12,11 +14,17 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     let blocks: Vec<f64> = a
         .par_chunks(BLOCK)
         .zip(b.par_chunks(BLOCK))
-        .map(|(a, b)| dot_block(a, b))
+        .map(|(a, b)| {
+            wide(
+                #[inline(always)]
+                || dot_block(a, b),
+            )
+        })
         .collect();
     blocks.into_iter().sum()
 }
 
+#[inline(always)]
 fn dot_block(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0.0_f64; LANES];
     let (whole_a, rest_a) = a.as_chunks::<LANES>();

@@ -1,7 +1,7 @@
-//! Both images of a level, pulled to the mid-point between them.
+//! Both images of a level, pulled to a point on the way between them.
 //!
-//! The fixed image is seen through exp(−v/2), the moving one through the affine map after
-//! exp(v/2). Treating both alike makes the result independent of which side is called fixed.
+//! The fixed image is seen through exp(−s·v), the moving one through the affine map after
+//! exp((1−s)·v). At the mid-point, s = ½, both are treated alike.
 
 use rayon::prelude::*;
 
@@ -9,7 +9,10 @@ use super::{
     lattice::{LatticeField, Plane, Upsampler},
     pyramid::Level,
 };
-use crate::interpolate::Locator;
+use crate::{
+    interpolate::{Locator, Row},
+    wide::wide,
+};
 
 /// The two warped images on the level's grid, as the next step needs them.
 pub(super) struct Warped {
@@ -22,8 +25,8 @@ pub(super) struct Warped {
     pub(super) weight: Vec<f32>,
 }
 
-/// Displacements of the two halves of the flow, as spline coefficients in voxels of the level.
-pub(super) struct Halves {
+/// Displacements of the two parts of the flow, as spline coefficients in voxels of the level.
+pub(super) struct Parts {
     pub(super) forward: LatticeField,
     pub(super) backward: LatticeField,
 }
@@ -32,8 +35,12 @@ pub(super) struct Halves {
 #[derive(Default)]
 struct Scratch {
     planes: [Plane; 2],
+    /// Displacements of a row, then positions: in the moving and in the fixed image.
     forward: [Vec<f32>; 3],
     backward: [Vec<f32>; 3],
+    moving_row: Row,
+    fixed_row: Row,
+    moving: Vec<f32>,
 }
 
 /// Where one row of output goes.
@@ -63,7 +70,7 @@ impl Warped {
 
     /// Warps both images; returns the root mean square residual over the valid part of the level's
     /// cortex, NaN if no voxel of it is left.
-    pub(super) fn update(&mut self, level: &Level, upsampler: &Upsampler, halves: &Halves) -> f64 {
+    pub(super) fn update(&mut self, level: &Level, upsampler: &Upsampler, parts: &Parts) -> f64 {
         let [nx, ny, _] = self.shape;
         let plane = nx * ny;
         let sampler = Sampler::new(level);
@@ -76,7 +83,7 @@ impl Warped {
             .map_init(
                 Scratch::default,
                 |scratch, (z, ((sum, residual), weight))| {
-                    scratch.start(upsampler, halves, z, nx);
+                    scratch.start(upsampler, parts, z, nx);
                     let rows = sum
                         .chunks_exact_mut(nx)
                         .zip(residual.chunks_exact_mut(nx))
@@ -107,10 +114,10 @@ impl Warped {
 }
 
 impl Scratch {
-    fn start(&mut self, upsampler: &Upsampler, halves: &Halves, z: usize, nx: usize) {
+    fn start(&mut self, upsampler: &Upsampler, parts: &Parts, z: usize, nx: usize) {
         let [forward, backward] = &mut self.planes;
-        upsampler.start_plane(&halves.forward, z, forward);
-        upsampler.start_plane(&halves.backward, z, backward);
+        upsampler.start_plane(&parts.forward, z, forward);
+        upsampler.start_plane(&parts.backward, z, backward);
         let rows = self.forward.iter_mut().chain(&mut self.backward);
         rows.for_each(|row| row.resize(nx, 0.0));
     }
@@ -157,28 +164,58 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    fn row(&self, scratch: &Scratch, [y, z]: [usize; 2], out: &mut RowOut) {
-        let nx = out.sum.len();
-        let m = self.to_moving;
-        let [fx, fy, fz] = scratch.forward.each_ref().map(|row| &row[..nx]);
-        let [bx, by, bz] = scratch.backward.each_ref().map(|row| &row[..nx]);
-        let (y, z) = (y as f32, z as f32);
-        for i in 0..nx {
-            let x = i as f32;
-            let p = [x + fx[i], y + fy[i], z + fz[i]];
-            let p = m.map(|row| row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]);
-            let q = [x + bx[i], y + by[i], z + bz[i]];
-            let fixed_cell = self.fixed.cell(q);
-            let fixed = fixed_cell.value(&self.level.fixed);
-            let moving = self.moving.cell(p).value(&self.level.moving);
-            out.sum[i] = fixed + moving;
-            out.residual[i] = fixed - moving;
-            let inside = self.moving.contains(p) && self.fixed.contains(q);
-            out.weight[i] = match (&self.level.validity, inside) {
-                (_, false) => 0.0,
-                (None, true) => 1.0,
-                (Some(validity), true) => fixed_cell.value(validity),
-            };
+    fn row(&self, scratch: &mut Scratch, at: [usize; 2], out: &mut RowOut) {
+        self.place(scratch, at, out.weight);
+        let Scratch {
+            forward,
+            backward,
+            fixed_row,
+            moving_row,
+            moving,
+            ..
+        } = scratch;
+        moving.resize(out.sum.len(), 0.0);
+        moving_row.locate(&self.moving, forward.each_ref().map(Vec::as_slice));
+        moving_row.values(&self.level.moving, moving);
+        fixed_row.locate(&self.fixed, backward.each_ref().map(Vec::as_slice));
+        if let Some(validity) = &self.level.validity {
+            // The residual's place serves as a buffer before it is filled.
+            fixed_row.values(validity, out.residual);
+            for (weight, validity) in out.weight.iter_mut().zip(&*out.residual) {
+                *weight *= validity;
+            }
         }
+        fixed_row.values(&self.level.fixed, out.residual);
+        let fixed = out.residual.iter_mut().zip(out.sum.iter_mut());
+        for ((residual, sum), moving) in fixed.zip(&*moving) {
+            let fixed = *residual;
+            *sum = fixed + moving;
+            *residual = fixed - moving;
+        }
+    }
+
+    /// Turns displacements into positions in the moving and in the fixed image; `weight` becomes 1
+    /// where both lie inside, 0 elsewhere.
+    fn place(&self, scratch: &mut Scratch, [y, z]: [usize; 2], weight: &mut [f32]) {
+        let nx = weight.len();
+        let m = self.to_moving;
+        let (y, z) = (y as f32, z as f32);
+        let [fx, fy, fz] = scratch.forward.each_mut().map(|row| &mut row[..nx]);
+        let [bx, by, bz] = scratch.backward.each_mut().map(|row| &mut row[..nx]);
+        wide(
+            #[inline(always)]
+            || {
+                for i in 0..nx {
+                    let x = i as f32;
+                    let p = [x + fx[i], y + fy[i], z + fz[i]];
+                    let p = m.map(|row| row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]);
+                    let q = [x + bx[i], y + by[i], z + bz[i]];
+                    let inside = self.moving.contains(p) & self.fixed.contains(q);
+                    weight[i] = if inside { 1.0 } else { 0.0 };
+                    (fx[i], fy[i], fz[i]) = (p[0], p[1], p[2]);
+                    (bx[i], by[i], bz[i]) = (q[0], q[1], q[2]);
+                }
+            },
+        );
     }
 }
