@@ -18,8 +18,8 @@ test: ## Everything that CI runs: style, unit, control plane, interoperability, 
 test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control plane
 	dev/with-control-plane.sh cargo test --workspace --locked
 
-bench: ## Figures of the cortical depth: errors, time and memory, each beside its bar
-	cargo bench --locked -p aligner --bench depth
+bench: ## Accuracy, time and memory, beside ANTs and greedy; writes docs/benchmarks.md (about an hour)
+	dev/bench.sh
 
 lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check

@@ -5,14 +5,14 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a benchmark prints, and may fail loudly"
 )]
 
 #[path = "../tests/depth_shapes/mod.rs"]
 mod depth_shapes;
-
-use std::time::Instant;
+mod support;
 
 use aligner::affine::Affine;
 use aligner::depth::{DepthMap, Tissue, compute};
@@ -20,40 +20,29 @@ use aligner::grid::Grid;
 use aligner::observer::Silent;
 use aligner::volume::Volume;
 use depth_shapes::{Sample, Shape, Where};
+use support::{Cost, Report};
 
 const CUBES: [f64; 3] = [1.0; 3];
 
-/// Counts figures and those that miss their bar.
-#[derive(Default)]
-struct Report {
-    figures: usize,
-    short: usize,
-}
-
-impl Report {
-    fn figure(&mut self, name: &str, value: f64, unit: &str, bar: f64) {
-        let met = value <= bar;
-        self.figures += 1;
-        self.short += usize::from(!met);
-        let verdict = if met { "ok" } else { "short" };
-        println!("figure {name} {value:.3e} {unit} bar {bar} {verdict}");
-    }
-
-    fn errors(&mut self, name: &str, run: (&Sample, &DepthMap), which: Where, bars: (f64, f64)) {
-        let errors = run.0.errors(run.1, which);
-        self.figure(&format!("{name}_mean"), errors.mean, "depth", bars.0);
-        self.figure(&format!("{name}_p95"), errors.p95, "depth", bars.1);
-    }
+/// Mean and 95th percentile of the errors, each beside its bar.
+fn errors(
+    report: &mut Report,
+    name: &str,
+    run: (&Sample, &DepthMap),
+    which: Where,
+    bars: (f64, f64),
+) {
+    let errors = run.0.errors(run.1, which);
+    report.figure(&format!("{name}_mean"), errors.mean, "depth", bars.0);
+    report.figure(&format!("{name}_p95"), errors.p95, "depth", bars.1);
 }
 
 fn main() {
-    if let Some(name) = std::env::args().find_map(|arg| arg.strip_prefix("cost=").map(String::from))
-    {
-        let (wall, cpu, peak) = match name.as_str() {
+    if let Some(name) = support::asked() {
+        support::answer(match name.as_str() {
             "patch" => cost(&patch()),
             _ => cost(&Shape::Convex.sample(57, CUBES).labels),
-        };
-        println!("{wall} {cpu} {peak}");
+        });
         return;
     }
     let mut report = Report::default();
@@ -62,46 +51,25 @@ fn main() {
     closed(&mut report);
     cut(&mut report);
     symmetry(&mut report);
-    println!("{} figures, {} short", report.figures, report.short);
+    report.end();
 }
 
 fn solve(sample: &Sample) -> DepthMap {
-    compute(&sample.labels, &Silent).unwrap()
+    solve_labels(&sample.labels)
 }
 
-/// Seconds of wall time and of all threads, and MB at the peak above what was there before, the
-/// labels included.
-fn cost(labels: &Volume<Tissue>) -> (f64, f64, f64) {
-    // Resets the peak to the present size.
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    let (before, cpu, start) = (status_mb("VmRSS:"), cpu_seconds(), Instant::now());
-    compute(labels, &Silent).unwrap();
-    let wall = start.elapsed().as_secs_f64();
+/// The labels count as part of the peak.
+fn cost(labels: &Volume<Tissue>) -> Cost {
     let own = labels.values().len() as f64 / 1e6;
-    let peak = status_mb("VmHWM:") - before + own;
-    (wall, cpu_seconds() - cpu, peak)
+    let cost = support::measure(|| solve_labels(labels));
+    Cost {
+        peak: cost.peak + own,
+        ..cost
+    }
 }
 
-fn status_mb(key: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-    let kilobytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kilobytes * 1024.0 / 1e6
-}
-
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    // User and system time, in hundredths of a second.
-    fields[11..13]
-        .iter()
-        .map(|ticks| ticks.parse::<f64>().unwrap() / 100.0)
-        .sum()
+fn solve_labels(labels: &Volume<Tissue>) -> DepthMap {
+    compute(labels, &Silent).unwrap()
 }
 
 /// A fold in the size of a typical patch.
@@ -114,21 +82,11 @@ fn patch() -> Volume<Tissue> {
     Volume::from_fn(grid, |(x, y, z)| labels.array()[[x, y, z]])
 }
 
-/// Time and memory in a process of its own: memory that an earlier run left behind would hide some.
 fn costs(report: &mut Report, what: &str, name: &str, bars: [f64; 3]) {
-    let program = std::env::current_exe().unwrap();
-    let child = std::process::Command::new(program)
-        .arg(format!("cost={what}"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(child.stdout).unwrap();
-    let values = text.split_whitespace().map(|word| word.parse().unwrap());
-    for ((value, (figure, unit)), bar) in values
-        .zip([("wall", "s"), ("cpu", "s"), ("peak", "MB")])
-        .zip(bars)
-    {
-        report.figure(&format!("{name}_{figure}"), value, unit, bar);
-    }
+    let Cost { wall, cpu, peak } = support::cost_of(what);
+    report.figure(&format!("{name}_wall"), wall, "s", bars[0]);
+    report.figure(&format!("{name}_cpu"), cpu, "s", bars[1]);
+    report.figure(&format!("{name}_peak"), peak, "MB", bars[2]);
 }
 
 fn closed(report: &mut Report) {
@@ -140,12 +98,13 @@ fn closed(report: &mut Report) {
         for (name, shape) in [("convex", Shape::Convex), ("concave", Shape::Concave)] {
             let sample = shape.sample(voxels, CUBES);
             let name = format!("{name}_{voxels}");
-            report.errors(&name, (&sample, &solve(&sample)), Where::All, bars);
+            errors(report, &name, (&sample, &solve(&sample)), Where::All, bars);
         }
     }
     let sample = Shape::Convex.sample(16, [1.0, 1.0, 3.0]);
     let map = solve(&sample);
-    report.errors(
+    errors(
+        report,
         "convex_1_1_3_16",
         (&sample, &map),
         Where::All,
@@ -157,7 +116,7 @@ fn cut(report: &mut Report) {
     for (voxels, bars) in [(8, (0.014, 0.042)), (32, (0.004, 0.011))] {
         let sample = Shape::Fold.sample(voxels, CUBES);
         let name = format!("fold_core_{voxels}");
-        report.errors(&name, (&sample, &solve(&sample)), Where::Core, bars);
+        errors(report, &name, (&sample, &solve(&sample)), Where::Core, bars);
     }
     for (name, shape, all, core) in [
         ("slab", Shape::Slab, (0.013, 0.040), Some((0.003, 0.007))),
@@ -168,11 +127,17 @@ fn cut(report: &mut Report) {
         let sample = shape.sample(16, CUBES);
         let map = solve(&sample);
         let run = (&sample, &map);
-        report.errors(&format!("{name}_all_16"), run, Where::All, all);
+        errors(report, &format!("{name}_all_16"), run, Where::All, all);
         let half = (all.0 / 2.0, all.1 / 2.0);
-        report.errors(&format!("{name}_valid_16"), run, Where::Valid(0.9), half);
+        errors(
+            report,
+            &format!("{name}_valid_16"),
+            run,
+            Where::Valid(0.9),
+            half,
+        );
         if let Some(core) = core {
-            report.errors(&format!("{name}_core_16"), run, Where::Core, core);
+            errors(report, &format!("{name}_core_16"), run, Where::Core, core);
         }
     }
 }

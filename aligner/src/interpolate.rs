@@ -211,8 +211,9 @@ mod tests {
                 .map(|v| (v * 7.3).sin())
                 .collect::<Vec<_>>();
             let locator = Locator::new(shape);
-            let at = |axis: usize| (0..37).map(|i| (i * (axis + 3) % 23) as f32 * 0.37 - 1.0);
-            let positions: [Vec<f32>; 3] = std::array::from_fn(|axis| at(axis).collect());
+            let at = |axis: usize, i: usize| (i * (axis + 3) % 23) as f32 * 0.37 - 1.0;
+            let positions: [Vec<f32>; 3] =
+                std::array::from_fn(|axis| (0..37).map(|i| at(axis, i)).collect());
             let mut row = Row::default();
             row.locate(&locator, positions.each_ref().map(Vec::as_slice));
             let mut out = vec![0.0; 37];

@@ -1,0 +1,187 @@
+//! What the registration costs on a folded sheet with a known warp: time, memory, growth with size,
+//! gain from threads, and the share of the memory bandwidth that it reaches.
+//!
+//! Its accuracy beside other programs, on real cortex, is `dev/bench-registration.sh`'s.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and may fail loudly"
+)]
+
+mod support;
+
+use std::f64::consts::TAU;
+
+use aligner::affine::Affine;
+use aligner::grid::Grid;
+use aligner::observer::Silent;
+use aligner::registration::{RegistrationInput, register};
+use aligner::volume::Volume;
+use alignment_api::RegistrationParameters;
+use support::{Cost, Report};
+
+/// Extent of the patch, mm.
+const EXTENT: f64 = 24.0;
+/// Runs of which the median counts.
+const RUNS: usize = 5;
+
+fn main() {
+    if let Some(name) = support::asked() {
+        let mut words = name.split(',').map(|word| word.parse().unwrap());
+        let [voxels, threads] = [(); 2].map(|()| words.next().unwrap());
+        support::answer(cost(voxels, threads));
+        return;
+    }
+    let mut report = Report::default();
+    let [one, two] = medians(128);
+    let big = support::cost_of("256,2");
+    report.figure("registration_128_core", one.cpu, "core-s", 1.2);
+    report.figure("registration_256_to_128", big.cpu / two.cpu, "ratio", 8.5);
+    report.figure(
+        "registration_two_threads_to_one",
+        two.wall / one.wall,
+        "ratio",
+        1.0 / 1.8,
+    );
+    report.figure(
+        "registration_128_peak",
+        bytes_per_voxel(two, 128),
+        "byte/voxel",
+        64.0,
+    );
+    report.figure(
+        "registration_256_peak",
+        bytes_per_voxel(big, 256),
+        "byte/voxel",
+        64.0,
+    );
+    bandwidth(&mut report, one);
+    report.end();
+}
+
+/// Median costs with one and with two threads, run in turn so that a busy moment hits both.
+fn medians(voxels: usize) -> [Cost; 2] {
+    let pairs: Vec<[Cost; 2]> = (0..RUNS)
+        .map(|_| [1, 2].map(|threads| support::cost_of(&format!("{voxels},{threads}"))))
+        .collect();
+    [0, 1].map(|which| {
+        let median = |value: fn(&Cost) -> f64| {
+            let mut values: Vec<f64> = pairs.iter().map(|pair| value(&pair[which])).collect();
+            values.sort_by(f64::total_cmp);
+            values[RUNS / 2]
+        };
+        Cost {
+            wall: median(|cost| cost.wall),
+            cpu: median(|cost| cost.cpu),
+            peak: median(|cost| cost.peak),
+        }
+    })
+}
+
+/// Above the empty process: the two images, 4 bytes per voxel each, were there before.
+fn bytes_per_voxel(cost: Cost, voxels: usize) -> f64 {
+    cost.peak * 1e6 / voxels.pow(3) as f64 + 8.0
+}
+
+/// Time that the registration's passes over the voxels would take at the speed at which one thread
+/// adds two large arrays into a third, against the time that the registration took.
+fn bandwidth(report: &mut Report, one: Cost) {
+    let n = 32 << 20;
+    let (a, b) = (vec![1.0_f32; n], vec![2.0_f32; n]);
+    let mut out = vec![0.0_f32; n];
+    let fastest = (0..7)
+        .map(|round| {
+            let scale = round as f32;
+            let sum = || {
+                for ((out, a), b) in out.iter_mut().zip(&a).zip(&b) {
+                    *out = a + scale * b;
+                }
+            };
+            support::measure(sum).wall
+        })
+        .fold(f64::INFINITY, f64::min);
+    // Each written element is read first.
+    let bytes_per_second = 4.0 * 4.0 * n as f64 / fastest;
+    println!("one thread moves {:.1} GB/s", bytes_per_second / 1e9);
+    let floor = bytes_moved(128) / bytes_per_second;
+    println!("floor of the passes {floor:.3} s, taken {:.3} s", one.wall);
+    report.figure(
+        "registration_times_bandwidth_floor",
+        one.wall / floor,
+        "ratio",
+        4.0,
+    );
+}
+
+/// Bytes that the passes of 8 iterations on levels 4, 2, 1 move at least, each array once per pass.
+fn bytes_moved(voxels: usize) -> f64 {
+    let finest = voxels.pow(3) as f64;
+    // An iteration reads fixed, moving and mask; writes sum, residual, weight, and reads them again.
+    let warp = 4.0 + 4.0 + 1.0 + 3.0 * 8.0;
+    let gather = 3.0 * 4.0;
+    // At most 40 steps on a lattice of 3-voxel cells: three components through eight vectors.
+    let solve = 40.0 * 3.0 * 8.0 * 4.0 / 27.0;
+    let levels = 1.0 + 1.0 / 8.0 + 1.0 / 64.0;
+    // Pyramid: both images smoothed twice; cortex of the patch; two fields, written and checked,
+    // the inverse also refined against the forward one.
+    let once = 2.0 * 2.0 * 12.0 + 12.0 + 2.0 * 3.0 * (8.0 + 4.0) + 3.0 * 16.0;
+    finest * (8.0 * levels * (warp + gather + solve) + once)
+}
+
+fn cost(voxels: usize, threads: usize) -> Cost {
+    let (fixed, moving) = images(voxels);
+    let input = RegistrationInput {
+        fixed: &fixed,
+        validity: None,
+        moving: &moving,
+        fixed_to_moving: Affine::IDENTITY,
+        landmarks: &[],
+    };
+    let parameters = RegistrationParameters::default().effective();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
+    let run = || pool.install(|| register(&input, &parameters, &Silent).unwrap());
+    support::measure(run)
+}
+
+/// The sheet seen through a smooth warp, and as it is.
+fn images(voxels: usize) -> (Volume<f32>, Volume<f32>) {
+    let size = EXTENT / voxels as f64;
+    let grid = Grid {
+        shape: [voxels; 3],
+        voxel_to_world: Affine::from_parts(
+            [[size, 0.0, 0.0], [0.0, size, 0.0], [0.0, 0.0, size]],
+            [0.5 * size; 3],
+        ),
+    };
+    let place = |(x, y, z): (usize, usize, usize)| {
+        grid.voxel_to_world.apply([x as f64, y as f64, z as f64])
+    };
+    let fixed = Volume::from_fn(grid, |at| sheet(warped(place(at))));
+    (fixed, Volume::from_fn(grid, |at| sheet(place(at))))
+}
+
+/// Depth of a folded sheet about 3 mm thick.
+fn sheet(p: [f64; 3]) -> f32 {
+    let fold = 3.0 * (TAU * p[0] / 13.0).sin() * (TAU * p[1] / 15.0 + 0.4).cos();
+    let across = p[2] + fold + 0.15 * p[0];
+    (0.5 + 0.75 * (TAU * across / 13.0).sin()).clamp(0.0, 1.0) as f32
+}
+
+/// A displacement of up to about 1.5 mm that vanishes at the border.
+fn warped(p: [f64; 3]) -> [f64; 3] {
+    let window: f64 = p
+        .iter()
+        .map(|x| (std::f64::consts::PI * x / EXTENT).sin())
+        .product();
+    let wave = |a: f64, b: f64, c: f64| (TAU * (p[0] * a + p[1] * b + p[2] * c)).sin();
+    [
+        p[0] + 1.2 * window * wave(0.02, 0.05, 0.03),
+        p[1] - 1.2 * window * wave(0.05, -0.02, 0.02),
+        p[2] + 1.6 * window * wave(0.04, 0.03, -0.03),
+    ]
+}
