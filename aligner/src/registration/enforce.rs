@@ -15,7 +15,7 @@ use super::{
     lattice::LatticeField,
     problem::VoxelPair,
     progress::Progress,
-    stencil::{Frame, Stencil},
+    stencil::{Frame, displacements},
 };
 
 /// Pairs this close, in patch voxels, need no further correction: half of what is promised.
@@ -119,12 +119,7 @@ impl Enforcer {
 /// Displacements of the pairs' starts, in patch voxels, by the field that `velocity` ends in.
 fn steps(velocity: &LatticeField, pairs: &[VoxelPair], frame: &Frame) -> Vec<[f64; 3]> {
     let cell = frame.cell().map(|size| size as f32);
-    let coefficients = exponential(velocity, 1.0, cell).into_coefficients();
-    let step = |pair: &VoxelPair| {
-        let cells = Stencil::new(pair.start, frame).value(&coefficients);
-        cells.map(|value| value * frame.block)
-    };
-    pairs.iter().map(step).collect()
+    displacements(exponential(velocity, 1.0, cell), pairs, frame)
 }
 
 /// Positions along a straight way, with the first voxel's centre at 0.

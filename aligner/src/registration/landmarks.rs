@@ -16,16 +16,17 @@ use super::{
     normal::NormalEquations,
     problem::{Problem, VoxelPair},
     progress::Progress,
-    stencil::{Frame, Stencil},
+    stencil::{Frame, displacements},
     trust,
 };
-use crate::{field::DisplacementField, resample::Cell};
+use crate::{field::DisplacementField, interpolate::Locator, resample::Cell};
 
 /// At the start, pairs may be off by a whole thickness of the cortex; each iteration leaves this
 /// share of that.
 const PATIENCE: f64 = 0.8;
 /// Standard deviations that a thickness counts for at the start.
 const DEVIATIONS_PER_THICKNESS: f64 = 3.0;
+
 /// The landmark pairs of one attempt.
 pub(super) struct Landmarks<'a> {
     pairs: &'a [VoxelPair],
@@ -59,16 +60,11 @@ impl<'a> Landmarks<'a> {
     pub(super) fn add(
         &mut self,
         equations: &mut NormalEquations,
-        flow: LatticeField,
+        flow: &LatticeField,
         frame: &Frame,
         strength: f64,
     ) {
-        let coefficients = flow.into_coefficients();
-        let moved = |pair: &VoxelPair| {
-            let cells = Stencil::new(pair.start, frame).value(&coefficients);
-            cells.map(|value| value * frame.block)
-        };
-        let steps: Vec<[f64; 3]> = self.pairs.iter().map(moved).collect();
+        let steps = self.steps(flow, frame);
         let pulls: Vec<[f64; 3]> = self
             .pairs
             .iter()
@@ -88,9 +84,28 @@ impl<'a> Landmarks<'a> {
                 LandmarkMode::Soft => pair.weight * trust::share(lengths[index], deviation),
                 LandmarkMode::Hard => f64::from(u8::from(pair.weight > 0.0)),
             };
-            // Half-way along the path, where the equations of depth are set up too.
-            let middle = std::array::from_fn(|a| pair.start[a] + 0.5 * steps[index][a]);
-            deposit(equations, frame, middle, density * share, pulls[index]);
+            let halfway = std::array::from_fn(|a| pair.start[a] + 0.5 * steps[index][a]);
+            let place = match self.mode {
+                LandmarkMode::Soft => pair.start,
+                // Where a strong pull is truest to the whole way.
+                LandmarkMode::Hard => halfway,
+            };
+            deposit(equations, frame, place, density * share, pulls[index]);
+        }
+    }
+
+    /// Displacements of the pairs' starts in patch voxels.
+    fn steps(&self, flow: &LatticeField, frame: &Frame) -> Vec<[f64; 3]> {
+        let locator = Locator::with_slab(frame.lattice, 3 * flow.plane());
+        // Read as it is pulled, linearly between cells: the pull is then the slope of an energy.
+        let between = |pair: &VoxelPair| -> [f64; 3] {
+            let cell = locator.cell(frame.cells(pair.start).map(|value| value as f32));
+            std::array::from_fn(|a| cell.value(flow.component(a)) as f64 * frame.block)
+        };
+        match self.mode {
+            LandmarkMode::Soft => self.pairs.iter().map(between).collect(),
+            // Read as the result is read: else depth settles around places that must still move.
+            LandmarkMode::Hard => displacements(flow.clone(), self.pairs, frame),
         }
     }
 
@@ -162,7 +177,7 @@ fn deposit(
     pull: [f64; 3],
 ) {
     let pull = pull.map(|value| value as f32);
-    let position = position.map(|index| (index + 0.5) / frame.block - 0.5);
+    let position = frame.cells(position);
     for corner in 0..8 {
         let mut share = density;
         let index = std::array::from_fn(|a| {
@@ -221,7 +236,7 @@ mod tests {
             let mut equations = NormalEquations::zero(FRAME.lattice);
             let still = LatticeField::zero(FRAME.lattice);
             // As strong as a cell is large: a pull of one voxel adds up to 1.
-            landmarks.add(&mut equations, still, &FRAME, 27.0);
+            landmarks.add(&mut equations, &still, &FRAME, 27.0);
             let force = equations.right_side();
             std::array::from_fn(|axis| {
                 let planes = force.values.chunks_exact(64).skip(axis).step_by(3);

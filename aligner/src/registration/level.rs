@@ -166,7 +166,7 @@ impl<'a> LevelSolver<'a> {
             let whole = exponential(velocity, 1.0, cell);
             let strength = self.setting.landmark_strength(residual);
             let frame = self.frame();
-            landmarks.add(&mut self.equations, whole, &frame, strength);
+            landmarks.add(&mut self.equations, &whole, &frame, strength);
         }
         residual
     }

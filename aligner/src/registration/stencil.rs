@@ -1,6 +1,9 @@
 //! The displacement field at one position, as it will be read from the written field.
 
-use super::lattice::{LatticeField, Taps};
+use super::{
+    lattice::{LatticeField, Taps},
+    problem::VoxelPair,
+};
 
 /// How a lattice lies over the patch.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +19,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// A position in voxels of the patch, in cells.
+    pub(super) fn cells(&self, position: [f64; 3]) -> [f64; 3] {
+        position.map(|index| (index + 0.5) / self.block - 0.5)
+    }
+
     /// Size of a cell, in the registration's unit of length.
     pub(super) fn cell(&self) -> [f64; 3] {
         self.spacing.map(|size| size * self.block)
@@ -69,6 +77,20 @@ impl Stencil {
         }
         sums
     }
+}
+
+/// Displacements in patch voxels of the pairs' starts by `flow`, which is in cells.
+pub(super) fn displacements(
+    flow: LatticeField,
+    pairs: &[VoxelPair],
+    frame: &Frame,
+) -> Vec<[f64; 3]> {
+    let coefficients = flow.into_coefficients();
+    let step = |pair: &VoxelPair| {
+        let cells = Stencil::new(pair.start, frame).value(&coefficients);
+        cells.map(|value| value * frame.block)
+    };
+    pairs.iter().map(step).collect()
 }
 
 #[cfg(test)]
