@@ -49,8 +49,8 @@ pub struct RegistrationParameters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.000_001, max = 1000.0)))]
     pub smoothness_length_mm: Option<f64>,
-    /// The same in units of 1 / (root mean square slope of the patch's depth); `smoothnessLengthMm`
-    /// goes before it. Omitted: 0.95.
+    /// Smoothness length in units of 1 / (root mean square slope of the patch's depth);
+    /// `smoothnessLengthMm` goes before it. Omitted: 0.95.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.01, max = 100.0)))]
     pub smoothness_length_factor: Option<f64>,
