@@ -63,8 +63,11 @@ impl Locator {
 
     /// Whether a position lies within the box of voxel centres, border included.
     #[inline]
+    #[expect(
+        clippy::needless_bitwise_bool,
+        reason = "without a short cut, a loop over positions needs no branch"
+    )]
     pub fn contains(&self, position: [f32; 3]) -> bool {
-        // Without a short cut, so that a loop over positions needs no branch.
         let within = |axis: usize| (position[axis] >= 0.0) & (position[axis] <= self.last[axis]);
         within(0) & within(1) & within(2)
     }
