@@ -62,12 +62,16 @@ impl Sums {
 pub fn measure(subject: &Subject) -> Quality {
     let [nx, ny, nz] = subject.depth.grid.shape;
     // One block per plane, summed in order: the same sum for any number of threads.
+    let to_template = subject.template.grid.voxel_to_world.inverse();
+    let to_template = to_template.map(|map| map.after(&subject.patch_to_template));
     let planes: Vec<Sums> = (0..nz)
         .into_par_iter()
         .map(|z| {
             (0..ny)
                 .flat_map(|y| (0..nx).map(move |x| [x, y, z]))
-                .fold(Sums::default(), |sums, at| voxel(subject, at, sums))
+                .fold(Sums::default(), |sums, at| {
+                    voxel(subject, to_template.as_ref(), at, sums)
+                })
         })
         .collect();
     let sums = planes.into_iter().fold(Sums::default(), Sums::plus);
@@ -94,7 +98,13 @@ pub fn measure(subject: &Subject) -> Quality {
     }
 }
 
-fn voxel(subject: &Subject, [x, y, z]: [usize; 3], mut sums: Sums) -> Sums {
+/// Adds a voxel. `to_template`: patch physical space → voxel of the template.
+fn voxel(
+    subject: &Subject,
+    to_template: Option<&Affine>,
+    [x, y, z]: [usize; 3],
+    mut sums: Sums,
+) -> Sums {
     let grid = &subject.depth.grid;
     let index = x + grid.shape[0] * (y + grid.shape[1] * z);
     let u: [f64; 3] =
@@ -109,7 +119,9 @@ fn voxel(subject: &Subject, [x, y, z]: [usize; 3], mut sums: Sums) -> Sums {
     sums.displacement += length;
     let point = grid.voxel_to_world.apply([x as f64, y as f64, z as f64]);
     let moved = std::array::from_fn(|axis| point[axis] + u[axis]);
-    let (before, after) = (template_at(subject, point), template_at(subject, moved));
+    let template = subject.template;
+    let at = |patch_mm| template_at(template, to_template?.apply(patch_mm));
+    let (before, after) = (at(point), at(moved));
     sums.inside += u64::from(before.is_some());
     let known = subject
         .validity
@@ -122,11 +134,8 @@ fn voxel(subject: &Subject, [x, y, z]: [usize; 3], mut sums: Sums) -> Sums {
     sums
 }
 
-/// The template's depth at a patch position; `None` outside the template.
-fn template_at(subject: &Subject, patch_mm: [f64; 3]) -> Option<f64> {
-    let template = subject.template;
-    let to_voxel = template.grid.voxel_to_world.inverse()?;
-    let position = to_voxel.apply(subject.patch_to_template.apply(patch_mm));
+/// The template's depth at a position in its voxels; `None` outside.
+fn template_at(template: &Volume<f32>, position: [f64; 3]) -> Option<f64> {
     inside(position, template.grid.shape)
         .then(|| Cell::clamped(position, template.grid.shape).linear(template.values()))
 }

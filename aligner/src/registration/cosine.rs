@@ -92,6 +92,20 @@ impl Axis {
         }
     }
 
+    /// The same for one contiguous line.
+    fn fold_row(&self, row: &[f32], folded: &mut [f32]) {
+        let [even, odd] = self.parts();
+        let (sums, differences) = folded.split_at_mut(even);
+        let opposite = row[..odd].iter().zip(row.iter().rev());
+        for ((sum, difference), (low, high)) in sums.iter_mut().zip(differences).zip(opposite) {
+            *sum = low + high;
+            *difference = low - high;
+        }
+        if even > odd {
+            sums[odd] = row[odd];
+        }
+    }
+
     /// The lines with the given even and odd parts.
     fn unfold(&self, parts: &[f32], width: usize, lines: &mut [f32]) {
         let [even, odd] = self.parts();
@@ -109,6 +123,21 @@ impl Axis {
         }
         if even > odd {
             lines[odd * width..(odd + 1) * width].copy_from_slice(&evens[odd * width..]);
+        }
+    }
+
+    /// The same for one contiguous line.
+    fn unfold_row(&self, parts: &[f32], row: &mut [f32]) {
+        let [even, odd] = self.parts();
+        let (evens, odds) = parts.split_at(even);
+        let (low, high) = row.split_at_mut(even);
+        let opposite = low.iter_mut().zip(high.iter_mut().rev());
+        for ((low, high), (a, b)) in opposite.zip(evens.iter().zip(odds)) {
+            *low = a + b;
+            *high = a - b;
+        }
+        if even > odd {
+            low[odd] = evens[odd];
         }
     }
 
@@ -275,7 +304,7 @@ impl Cosines {
         let (folded, other) = scratch.sized(nx * ny);
         for plane in slab.chunks_exact_mut(nx * ny) {
             for (row, out) in plane.chunks_exact(nx).zip(folded.chunks_exact_mut(nx)) {
-                along_x.fold(row, 1, out);
+                along_x.fold_row(row, out);
             }
             along_x.multiply_rows(&along_x.back, folded, other);
             along_y.fold(other, nx, folded);
@@ -293,7 +322,7 @@ impl Cosines {
             along_y.unfold(parts, nx, other);
             along_x.multiply_rows(&along_x.forward, other, parts);
             for (row, out) in parts.chunks_exact(nx).zip(plane.chunks_exact_mut(nx)) {
-                along_x.unfold(row, 1, out);
+                along_x.unfold_row(row, out);
             }
         }
     }
