@@ -242,7 +242,8 @@ fn warnings(problem: &problem::Problem, skipped: Vec<String>, repeated: u32) -> 
     warnings.extend(skipped);
     if repeated > 0 {
         warnings.push(format!(
-            "the transform folded and was computed again {repeated} times, each time stiffer"
+            "the transform folded and was computed again, {repeated} of at most {} times, each time stiffer",
+            MOST_ATTEMPTS - 1
         ));
     }
     warnings

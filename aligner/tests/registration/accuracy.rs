@@ -2,8 +2,10 @@
 
 use aligner::{
     field::DisplacementField,
-    registration::Registration,
+    observer::Silent,
+    registration::{Registration, RegistrationError, register},
     transform::{compose_residual, corner_jacobian},
+    volume::Volume,
 };
 use alignment_api::RegistrationParameters;
 
@@ -95,4 +97,58 @@ fn an_aligned_pair_stays_where_it_is() {
         .flatten()
         .fold(0.0_f32, |a, b| a.max(b.abs()));
     assert!(longest < 1e-3, "{longest}");
+}
+
+/// The phantom with noise on the depth, which a soft enough transform follows until it folds.
+fn noisy() -> Phantom {
+    let mut phantom = Phantom::new(PLAIN, 1.0);
+    let mut state = 7_u32;
+    let fixed = &phantom.fixed;
+    let values = fixed.values().iter().map(|depth| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
+        (depth + 0.3 * noise).clamp(0.0, 1.0)
+    });
+    let values: Vec<f32> = values.collect();
+    let [nx, ny, _] = fixed.grid.shape;
+    phantom.fixed = Volume::from_fn(fixed.grid, |(x, y, z)| values[x + nx * (y + ny * z)]);
+    phantom
+}
+
+/// Registration of the noisy phantom with next to no smoothness but a floor.
+fn flexible(floor: f64) -> Result<Registration, RegistrationError> {
+    let parameters = RegistrationParameters {
+        smoothness_length_factor: Some(0.1),
+        smoothness_weight: Some(1e-4),
+        smoothness_floor: Some(floor),
+        ..Default::default()
+    };
+    register(&noisy().input(), &parameters.effective(), &Silent)
+}
+
+#[test]
+fn a_transform_that_folds_is_computed_again_stiffer() {
+    let result = flexible(1e-4).unwrap();
+    assert_sound(&result);
+    assert_eq!(result.attempts, 2);
+    assert!(
+        result.warnings[0].contains("folded"),
+        "{:?}",
+        result.warnings
+    );
+}
+
+#[test]
+fn a_transform_that_folds_at_the_stiffest_is_an_error() {
+    let RegistrationError::Folds {
+        forward,
+        inverse,
+        attempts,
+        strained,
+    } = flexible(1e-7).unwrap_err()
+    else {
+        panic!("folds expected");
+    };
+    assert!(forward + inverse > 0);
+    assert_eq!((attempts, strained), (4, None));
 }
