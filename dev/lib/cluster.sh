@@ -58,12 +58,19 @@ component_pid() { # name
 
 # EPHEMERAL instances die with the script that started them, however it ends.
 start() { # name command...
-  local name=$1 wrapper=()
+  local name=$1 wrapper=() _
   shift
   component_pid "$name" >/dev/null && return 0
   [ -z "${EPHEMERAL:-}" ] || wrapper=(setpriv --pdeathsig KILL)
   setsid "${wrapper[@]}" "$@" > "$LOGS/$name.log" 2>&1 < /dev/null 9>&- &
   echo $! > "$RUN/$name.pid"
+  # Until it has become the command, the new process looks like this script, hence not like the
+  # component: on a busy machine that was taken for its end.
+  for _ in $(seq 1 500); do
+    ! component_pid "$name" >/dev/null || break
+    kill -0 $! 2>/dev/null || break
+    sleep 0.01
+  done
 }
 
 # Waits until a command succeeds; fails at once when the component has died.
