@@ -5,11 +5,12 @@
 //! velocity on a coarse lattice; the velocity minimises a robust, slope-weighted difference of the
 //! two depths plus a smoothness energy, by Gauss-Newton from coarse to fine.
 //!
-//! One iteration, in files: `exponential` of half the velocity both ways, `warped` images at
-//! the mid-point, `normal` equations per lattice cell, `solver` for the next step (`cosine`
+//! One iteration, in files: `exponential` of parts of the velocity both ways, `warped` images on
+//! the way between them, `normal` equations per lattice cell, `solver` for the next step (`cosine`
 //! transforms); `level` holds the loop, `multilevel` the pyramid, and `problem` checks the
 //! input. `landmarks` pull in these equations; `trust` says which are believed, `enforce` meets
-//! hard ones, `stencil` reads the field at a point. Computing depth, reading files and judging the result are left to others.
+//! hard ones, `stencil` reads the field at a point. Computing depth, reading files and judging the
+//! result are left to others.
 
 use alignment_api::{EffectiveRegistration, LandmarkMode, LevelReport};
 
