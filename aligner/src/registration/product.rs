@@ -15,37 +15,60 @@ pub(super) struct View<'a> {
 ///
 /// Every element is summed in the order of `inner`, whatever the tile it falls into.
 pub(super) fn multiply(a: View, b: View, out: &mut [f32], out_stride: usize, size: [usize; 3]) {
-    if size[1] > 0 {
-        wide(
-            #[inline(always)]
-            || tiles(a, b, out, out_stride, size),
-        );
-    }
+    wide(
+        #[inline(always)]
+        || tiles(a, b, out, out_stride, size),
+    );
 }
 
 #[inline(always)]
-fn tiles(a: View, b: View, out: &mut [f32], out_stride: usize, size: [usize; 3]) {
-    let [rows, inner, columns] = size;
-    let mut row = 0;
-    while row < rows {
-        let height = if row + 4 <= rows { 4 } else { 1 };
-        let mut column = 0;
-        while column < columns {
-            let corner = [row, column];
-            column += match (height, columns - column) {
-                (4, 16..) => tile::<4, 16>(a, b, out, out_stride, (corner, inner)),
-                (4, 8..) => tile::<4, 8>(a, b, out, out_stride, (corner, inner)),
-                (4, 4..) => tile::<4, 4>(a, b, out, out_stride, (corner, inner)),
-                (4, _) => tile::<4, 1>(a, b, out, out_stride, (corner, inner)),
-                (_, 8..) => tile::<1, 8>(a, b, out, out_stride, (corner, inner)),
-                _ => tile::<1, 1>(a, b, out, out_stride, (corner, inner)),
-            };
+fn tiles(a: View, b: View, out: &mut [f32], out_stride: usize, [rows, inner, columns]: [usize; 3]) {
+    let mut column = 0;
+    while column < columns {
+        let left = columns - column;
+        // The narrowest tile that takes the rest, the widest one if none does; a tile that would
+        // reach beyond the border is moved back and computes some elements again.
+        let width = match left {
+            1 => 1,
+            2..=4 => 4,
+            5..=8 => 8,
+            _ => 16,
+        };
+        let width = if width > columns { 1 } else { width };
+        let start = column.min(columns - width);
+        match width {
+            16 => strip::<16>(a, b, out, out_stride, (rows, inner, start)),
+            8 => strip::<8>(a, b, out, out_stride, (rows, inner, start)),
+            4 => strip::<4>(a, b, out, out_stride, (rows, inner, start)),
+            _ => strip::<1>(a, b, out, out_stride, (rows, inner, start)),
         }
-        row += height;
+        column = start + width;
     }
 }
 
-/// One tile of H × W elements, held in registers; returns W.
+/// W columns.
+#[inline(always)]
+fn strip<const W: usize>(
+    a: View,
+    b: View,
+    out: &mut [f32],
+    out_stride: usize,
+    (rows, inner, column): (usize, usize, usize),
+) {
+    let mut row = 0;
+    while row < rows {
+        if rows >= 4 {
+            row = row.min(rows - 4);
+            tile::<4, W>(a, b, out, out_stride, ([row, column], inner));
+            row += 4;
+        } else {
+            tile::<1, W>(a, b, out, out_stride, ([row, column], inner));
+            row += 1;
+        }
+    }
+}
+
+/// One tile of H × W elements, held in registers.
 #[inline(always)]
 fn tile<const H: usize, const W: usize>(
     a: View,
@@ -53,7 +76,7 @@ fn tile<const H: usize, const W: usize>(
     out: &mut [f32],
     out_stride: usize,
     ([row, column], inner): ([usize; 2], usize),
-) -> usize {
+) {
     let mut sums = [[0.0_f32; W]; H];
     let lines: [&[f32]; H] = std::array::from_fn(|h| &a.values[(row + h) * a.stride..][..inner]);
     for k in 0..inner {
@@ -70,7 +93,6 @@ fn tile<const H: usize, const W: usize>(
         let start = (row + h) * out_stride + column;
         out[start..start + W].copy_from_slice(&sums[h]);
     }
-    W
 }
 
 #[cfg(test)]
@@ -84,6 +106,9 @@ mod tests {
             [4, 3, 8],
             [5, 7, 13],
             [9, 2, 20],
+            [7, 4, 37],
+            [2, 3, 18],
+            [4, 1, 2],
             [3, 5, 4],
             [6, 0, 3],
         ] {
@@ -92,7 +117,7 @@ mod tests {
                 .map(|i| (i * 7 % 11) as f32)
                 .collect();
             let b: Vec<f32> = (0..inner * columns).map(|i| (i * 5 % 13) as f32).collect();
-            let mut out = vec![0.0; rows * (columns + 1)];
+            let mut out = vec![7.0; rows * (columns + 1)];
             let left = View {
                 values: &a,
                 stride: inner + 2,
