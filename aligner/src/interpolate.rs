@@ -61,15 +61,20 @@ impl Locator {
         }
     }
 
-    /// Whether a position lies within the box of voxel centres, border included.
-    #[inline]
-    #[expect(
-        clippy::needless_bitwise_bool,
-        reason = "without a short cut, a loop over positions needs no branch"
-    )]
-    pub fn contains(&self, position: [f32; 3]) -> bool {
-        let within = |axis: usize| (position[axis] >= 0.0) & (position[axis] <= self.last[axis]);
-        within(0) & within(1) & within(2)
+    /// Sets `mask` to 0 where a position of the row, one coordinate per slice, lies outside the box of
+    /// voxel centres; the border belongs to the box.
+    pub fn clear_outside(&self, positions: &[Vec<f32>; 3], mask: &mut [f32]) {
+        for (positions, last) in positions.iter().zip(self.last) {
+            wide(
+                #[inline(always)]
+                || {
+                    for (mask, position) in mask.iter_mut().zip(positions) {
+                        let inside = position.max(0.0).min(last) == *position;
+                        *mask = if inside { *mask } else { 0.0 };
+                    }
+                },
+            );
+        }
     }
 }
 
@@ -93,82 +98,111 @@ impl Cell {
     }
 }
 
-/// Interpolation along a whole row: the same values as [`Cell::value`], but the arithmetic runs in
-/// plain loops, and only the look-up of the neighbours goes position by position.
-#[derive(Default)]
-pub struct Row {
-    start: Vec<u32>,
-    fractions: [Vec<f32>; 3],
-    corners: [Vec<f32>; 8],
-    steps: [usize; 2],
+/// Positions that are looked up together, so that the arithmetic between look-ups runs on vectors.
+const LANES: usize = 16;
+
+/// The cells around [`LANES`] positions.
+struct Cells {
+    start: [u32; LANES],
+    fractions: [[f32; LANES]; 3],
 }
 
-impl Row {
-    /// Finds the cells around `positions`, one coordinate per slice, all of one length. Arrays of up
-    /// to 2³² elements.
-    pub fn locate(&mut self, locator: &Locator, positions: [&[f32]; 3]) {
+impl Locator {
+    /// Interpolated values of arrays of this layout at a row of positions, one coordinate per slice:
+    /// the same values as [`Cell::value`] of each. Arrays of up to 2³² elements.
+    pub fn values<const N: usize>(
+        &self,
+        positions: [&[f32]; 3],
+        arrays: [&[f32]; N],
+        mut out: [&mut [f32]; N],
+    ) {
         let n = positions[0].len();
-        self.start.clear();
-        self.start.resize(n, 0);
-        self.steps = [locator.steps[1], locator.steps[2]];
-        for axis in 0..3 {
-            let fractions = &mut self.fractions[axis];
-            fractions.resize(n, 0.0);
-            let last_cell = locator.last_cell[axis];
-            let (last, stride) = (locator.last[axis], locator.strides[axis] as u32);
-            let starts = self.start.iter_mut().zip(fractions).zip(positions[axis]);
-            wide(
-                #[inline(always)]
-                || {
-                    for ((start, fraction), position) in starts {
-                        let clamped = position.max(0.0).min(last);
-                        let index = (clamped as i32).min(last_cell);
-                        *fraction = clamped - index as f32;
-                        *start += index as u32 * stride;
-                    }
-                },
-            );
-        }
-    }
-
-    /// Interpolated values of an array that has the layout of the [`Locator`].
-    pub fn values(&mut self, values: &[f32], out: &mut [f32]) {
-        let n = out.len();
-        let [step_y, step_z] = self.steps;
-        for (pair, step) in [0, step_y, step_z, step_z + step_y].into_iter().enumerate() {
-            let [low, high, ..] = &mut self.corners[2 * pair..] else {
-                continue;
-            };
-            low.resize(n, 0.0);
-            high.resize(n, 0.0);
-            let starts = self.start.iter().zip(low.iter_mut()).zip(high);
-            for ((start, low), high) in starts {
-                // A pattern instead of two indices: one bounds check for both neighbours.
-                (*low, *high) = match values.get(*start as usize + step..) {
-                    Some([low, high, ..]) => (*low, *high),
-                    Some([only]) => (*only, *only),
-                    _ => (0.0, 0.0),
-                };
-            }
-        }
-        let [fx, fy, fz] = self.fractions.each_ref().map(|row| &row[..n]);
-        let corners = self.corners.each_ref().map(|row| &row[..n]);
         wide(
             #[inline(always)]
             || {
-                for i in 0..n {
-                    let along_x = |low: usize| {
-                        let (low, high) = (corners[low][i], corners[low + 1][i]);
-                        low + (high - low) * fx[i]
-                    };
-                    let (a, b, c, d) = (along_x(0), along_x(2), along_x(4), along_x(6));
-                    let low = a + (b - a) * fy[i];
-                    let high = c + (d - c) * fy[i];
-                    out[i] = low + (high - low) * fz[i];
+                for first in (0..n).step_by(LANES) {
+                    let part = first..(first + LANES).min(n);
+                    let cells = self.cells(positions.map(|row| lanes(&row[part.clone()])));
+                    for (array, out) in arrays.iter().zip(&mut out) {
+                        let values = self.interpolate(&cells, array);
+                        match out[first..].first_chunk_mut() {
+                            Some(out) => *out = values,
+                            None => out[part.clone()].copy_from_slice(&values[..part.len()]),
+                        }
+                    }
                 }
             },
         );
     }
+
+    /// [`Self::cell`] for each of the positions.
+    #[inline(always)]
+    fn cells(&self, positions: [[f32; LANES]; 3]) -> Cells {
+        let mut start = [0; LANES];
+        let mut fractions = positions;
+        for axis in 0..3 {
+            let (last, last_cell) = (self.last[axis], self.last_cell[axis] as f32);
+            let stride = self.strides[axis] as u32;
+            for (start, position) in start.iter_mut().zip(&mut fractions[axis]) {
+                let clamped = position.max(0.0).min(last);
+                let below = clamped.floor().min(last_cell);
+                *position = clamped - below;
+                *start += whole(below) * stride;
+            }
+        }
+        Cells { start, fractions }
+    }
+
+    #[inline(always)]
+    fn interpolate(&self, cells: &Cells, values: &[f32]) -> [f32; LANES] {
+        let [_, step_y, step_z] = self.steps.map(|step| step as u32);
+        let steps = [0, step_y, step_z, step_z + step_y];
+        let mut corners = [[[0.0; LANES]; 2]; 4];
+        for (step, [low, high]) in steps.into_iter().zip(&mut corners) {
+            for (i, start) in cells.start.iter().enumerate() {
+                let at = (start + step) as usize;
+                // A pair instead of two indices: one bounds check for both neighbours.
+                [low[i], high[i]] = match values.get(at..at + 2) {
+                    Some(pair) => [pair[0], pair[1]],
+                    None => last(values, at),
+                };
+            }
+        }
+        let [fx, fy, fz] = &cells.fractions;
+        std::array::from_fn(|i| {
+            let [a, b, c, d] = corners
+                .each_ref()
+                .map(|[low, high]| low[i] + (high[i] - low[i]) * fx[i]);
+            let low = a + (b - a) * fy[i];
+            let high = c + (d - c) * fy[i];
+            low + (high - low) * fz[i]
+        })
+    }
+}
+
+/// The pair at the end of an array with one voxel along x.
+#[cold]
+fn last(values: &[f32], at: usize) -> [f32; 2] {
+    [values.get(at).copied().unwrap_or(0.0); 2]
+}
+
+/// A whole number from 0 to 2²³ − 1 as an integer: its bits lie at the end of the sum's mantissa.
+/// Unlike a cast it has no cases to tell apart.
+#[inline(always)]
+fn whole(value: f32) -> u32 {
+    const SHIFT: f32 = (1 << 23) as f32;
+    (value + SHIFT).to_bits() & ((1 << 23) - 1)
+}
+
+/// The values, followed by zeros.
+#[inline(always)]
+fn lanes(values: &[f32]) -> [f32; LANES] {
+    let mut all = [0.0; LANES];
+    match values.first_chunk() {
+        Some(values) => all = *values,
+        None => all[..values.len()].copy_from_slice(values),
+    }
+    all
 }
 
 #[cfg(test)]
@@ -217,10 +251,13 @@ mod tests {
             let at = |axis: usize, i: usize| (i * (axis + 3) % 23) as f32 * 0.37 - 1.0;
             let positions: [Vec<f32>; 3] =
                 std::array::from_fn(|axis| (0..37).map(|i| at(axis, i)).collect());
-            let mut row = Row::default();
-            row.locate(&locator, positions.each_ref().map(Vec::as_slice));
-            let mut out = vec![0.0; 37];
-            row.values(&values, &mut out);
+            let negative: Vec<f32> = values.iter().map(|value| -value).collect();
+            let (mut out, mut opposite) = (vec![0.0; 37], vec![0.0; 37]);
+            locator.values(
+                positions.each_ref().map(Vec::as_slice),
+                [&values, &negative],
+                [&mut out, &mut opposite],
+            );
             for (i, found) in out.iter().enumerate() {
                 let position = positions.each_ref().map(|row| row[i]);
                 assert_eq!(
@@ -228,6 +265,7 @@ mod tests {
                     locator.cell(position).value(&values),
                     "{shape:?}, {i}"
                 );
+                assert_eq!(*found, -opposite[i]);
             }
         }
     }

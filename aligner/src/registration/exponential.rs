@@ -61,19 +61,48 @@ pub(super) fn square(u: &LatticeField, squared: &mut LatticeField) {
         .par_chunks_mut(3 * plane)
         .zip(u.values.par_chunks(3 * plane))
         .enumerate()
-        .for_each(|(z, (out, here))| {
-            for y in 0..ny {
-                for x in 0..nx {
-                    let index = x + nx * y;
-                    let step: [f32; 3] = std::array::from_fn(|c| here[c * plane + index]);
-                    let start = [x as f32, y as f32, z as f32];
-                    let cell = locator.cell(std::array::from_fn(|a| start[a] + step[a]));
-                    for c in 0..3 {
-                        out[c * plane + index] = step[c] + cell.value(components[c]);
+        .for_each_init(
+            || [(); 3].map(|()| vec![0.0; nx]),
+            |positions, (z, (out, here))| {
+                let (out_x, rest) = out.split_at_mut(plane);
+                let (out_y, out_z) = rest.split_at_mut(plane);
+                for y in 0..ny {
+                    let row = nx * y..nx * (y + 1);
+                    let steps: [&[f32]; 3] =
+                        std::array::from_fn(|c| &here[c * plane..][row.clone()]);
+                    reach(positions, [y, z], steps);
+                    let mut out = [&mut *out_x, &mut *out_y, &mut *out_z]
+                        .map(|component| &mut component[row.clone()]);
+                    locator.values(
+                        positions.each_ref().map(Vec::as_slice),
+                        components,
+                        out.each_mut().map(|row| &mut **row),
+                    );
+                    for (out, step) in out.into_iter().zip(steps) {
+                        add(out, step);
                     }
                 }
-            }
-        });
+            },
+        );
+}
+
+/// Where the steps of row (y, z) lead.
+pub(super) fn reach(positions: &mut [Vec<f32>; 3], [y, z]: [usize; 2], steps: [&[f32]; 3]) {
+    let [along_x, along_y, along_z] = positions;
+    for (x, (position, step)) in along_x.iter_mut().zip(steps[0]).enumerate() {
+        *position = x as f32 + step;
+    }
+    for (positions, steps, start) in [(along_y, steps[1], y), (along_z, steps[2], z)] {
+        for (position, step) in positions.iter_mut().zip(steps) {
+            *position = start as f32 + step;
+        }
+    }
+}
+
+fn add(target: &mut [f32], values: &[f32]) {
+    for (target, value) in target.iter_mut().zip(values) {
+        *target += value;
+    }
 }
 
 #[cfg(test)]

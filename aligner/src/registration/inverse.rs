@@ -8,6 +8,8 @@ use crate::interpolate::Locator;
 const MOST_STEPS: usize = 20;
 /// A step shorter than this many voxels ends the search.
 const CLOSE_ENOUGH: f32 = 1e-4;
+/// Voxels that are refined together.
+const GROUP: usize = 16;
 
 /// Improves `inverse`, in place, until forward(inverse(x)) = x: v(x) ← −u(x + v(x)).
 ///
@@ -21,6 +23,7 @@ pub(super) fn refine_inverse(
 ) {
     let [nx, ny, _] = shape;
     let locator = Locator::new(shape);
+    let forward = forward.each_ref().map(Vec::as_slice);
     let [inverse_x, inverse_y, inverse_z] = inverse;
     inverse_x
         .par_chunks_mut(nx)
@@ -28,23 +31,58 @@ pub(super) fn refine_inverse(
         .zip(inverse_z.par_chunks_mut(nx))
         .enumerate()
         .with_min_len(16)
-        .for_each(|(row, ((out_x, out_y), out_z))| {
-            let (y, z) = ((row % ny) as f32, (row / ny) as f32);
-            for i in 0..nx {
-                let start = [i as f32, y, z];
-                let mut v = [out_x[i], out_y[i], out_z[i]];
-                for _ in 0..MOST_STEPS {
-                    let cell = locator.cell(std::array::from_fn(|a| start[a] + v[a]));
-                    let next: [f32; 3] = std::array::from_fn(|a| -cell.value(&forward[a]));
-                    let moved = (0..3).map(|a| (next[a] - v[a]).abs()).fold(0.0, f32::max);
-                    v = next;
-                    if moved < CLOSE_ENOUGH {
-                        break;
-                    }
-                }
-                [out_x[i], out_y[i], out_z[i]] = v;
+        .for_each_init(Scratch::default, |scratch, (row, ((x, y), z))| {
+            let at = [row % ny, row / ny];
+            for first in (0..nx).step_by(GROUP) {
+                let part = first..(first + GROUP).min(nx);
+                let inverse = [&mut *x, &mut *y, &mut *z].map(|out| &mut out[part.clone()]);
+                refine(&locator, forward, inverse, [first, at[0], at[1]], scratch);
             }
         });
+}
+
+/// Working memory of one task, for a group of voxels.
+#[derive(Default)]
+struct Scratch {
+    positions: [Vec<f32>; 3],
+    found: [Vec<f32>; 3],
+}
+
+/// The fixed-point steps for neighbours along x, the first of them at `start`, until the slowest of
+/// them is there.
+fn refine(
+    locator: &Locator,
+    forward: [&[f32]; 3],
+    mut inverse: [&mut [f32]; 3],
+    start: [usize; 3],
+    Scratch { positions, found }: &mut Scratch,
+) {
+    let n = inverse[0].len();
+    let rows = positions.iter_mut().chain(&mut *found);
+    rows.for_each(|row| row.resize(n, 0.0));
+    for _ in 0..MOST_STEPS {
+        for (axis, (positions, inverse)) in positions.iter_mut().zip(&inverse).enumerate() {
+            for (i, (position, inverse)) in positions.iter_mut().zip(&**inverse).enumerate() {
+                let offset = if axis == 0 { i } else { 0 };
+                *position = (start[axis] + offset) as f32 + inverse;
+            }
+        }
+        locator.values(
+            positions.each_ref().map(Vec::as_slice),
+            forward,
+            found.each_mut().map(Vec::as_mut_slice),
+        );
+        let mut longest = 0.0_f32;
+        for (inverse, found) in inverse.iter_mut().zip(&*found) {
+            for (inverse, found) in inverse.iter_mut().zip(found) {
+                longest = longest.max((*inverse + found).abs());
+                *inverse = -found;
+            }
+        }
+        if longest < CLOSE_ENOUGH {
+            break;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,7 @@ use super::{
     lattice::{LatticeField, Plane, Upsampler},
     pyramid::Level,
 };
-use crate::{
-    interpolate::{Locator, Row},
-    wide::wide,
-};
+use crate::{interpolate::Locator, wide::wide};
 
 /// The two warped images on the level's grid, as the next step needs them.
 pub(super) struct Warped {
@@ -28,18 +25,18 @@ pub(super) struct Warped {
 /// Displacements of the two parts of the flow, as spline coefficients in voxels of the level.
 pub(super) struct Parts {
     pub(super) forward: LatticeField,
-    pub(super) backward: LatticeField,
+    /// `None` leaves the fixed image as it is.
+    pub(super) backward: Option<LatticeField>,
 }
 
 /// Working memory of one task.
 #[derive(Default)]
 struct Scratch {
-    planes: [Plane; 2],
+    forward_plane: Plane,
+    backward_plane: Plane,
     /// Displacements of a row, then positions: in the moving and in the fixed image.
     forward: [Vec<f32>; 3],
     backward: [Vec<f32>; 3],
-    moving_row: Row,
-    fixed_row: Row,
     moving: Vec<f32>,
 }
 
@@ -84,19 +81,20 @@ impl Warped {
                 Scratch::default,
                 |scratch, (z, ((sum, residual), weight))| {
                     scratch.start(upsampler, parts, z, nx);
+                    let warp_fixed = parts.backward.is_some();
                     let rows = sum
                         .chunks_exact_mut(nx)
                         .zip(residual.chunks_exact_mut(nx))
                         .zip(weight.chunks_exact_mut(nx))
                         .enumerate();
                     for (y, ((sum, residual), weight)) in rows {
-                        scratch.start_row(upsampler, y);
+                        scratch.start_row(upsampler, y, warp_fixed);
                         let mut out = RowOut {
                             sum,
                             residual,
                             weight,
                         };
-                        sampler.row(scratch, [y, z], &mut out);
+                        sampler.row(scratch, [y, z], warp_fixed, &mut out);
                     }
                     squares(
                         residual,
@@ -115,19 +113,22 @@ impl Warped {
 
 impl Scratch {
     fn start(&mut self, upsampler: &Upsampler, parts: &Parts, z: usize, nx: usize) {
-        let [forward, backward] = &mut self.planes;
-        upsampler.start_plane(&parts.forward, z, forward);
-        upsampler.start_plane(&parts.backward, z, backward);
+        upsampler.start_plane(&parts.forward, z, &mut self.forward_plane);
+        if let Some(backward) = &parts.backward {
+            upsampler.start_plane(backward, z, &mut self.backward_plane);
+        }
         let rows = self.forward.iter_mut().chain(&mut self.backward);
         rows.for_each(|row| row.resize(nx, 0.0));
     }
 
-    fn start_row(&mut self, upsampler: &Upsampler, y: usize) {
-        for component in 0..3 {
-            let out = &mut self.forward[component];
-            upsampler.row(&self.planes[0], component, y, out);
-            let out = &mut self.backward[component];
-            upsampler.row(&self.planes[1], component, y, out);
+    fn start_row(&mut self, upsampler: &Upsampler, y: usize, warp_fixed: bool) {
+        for (component, out) in self.forward.iter_mut().enumerate() {
+            upsampler.row(&self.forward_plane, component, y, out);
+        }
+        if warp_fixed {
+            for (component, out) in self.backward.iter_mut().enumerate() {
+                upsampler.row(&self.backward_plane, component, y, out);
+            }
         }
     }
 }
@@ -164,58 +165,75 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    fn row(&self, scratch: &mut Scratch, at: [usize; 2], out: &mut RowOut) {
-        self.place(scratch, at, out.weight);
-        let Scratch {
-            forward,
-            backward,
-            fixed_row,
-            moving_row,
-            moving,
-            ..
-        } = scratch;
-        moving.resize(out.sum.len(), 0.0);
-        moving_row.locate(&self.moving, forward.each_ref().map(Vec::as_slice));
-        moving_row.values(&self.level.moving, moving);
-        fixed_row.locate(&self.fixed, backward.each_ref().map(Vec::as_slice));
-        if let Some(validity) = &self.level.validity {
-            // The residual's place serves as a buffer before it is filled.
-            fixed_row.values(validity, out.residual);
-            for (weight, validity) in out.weight.iter_mut().zip(&*out.residual) {
-                *weight *= validity;
+    fn row(&self, scratch: &mut Scratch, [y, z]: [usize; 2], warp_fixed: bool, out: &mut RowOut) {
+        let nx = out.sum.len();
+        out.weight.fill(1.0);
+        let forward = &mut scratch.forward;
+        place(forward, [y, z], self.to_moving);
+        self.moving.clear_outside(forward, out.weight);
+        scratch.moving.resize(nx, 0.0);
+        self.moving.values(
+            forward.each_ref().map(Vec::as_slice),
+            [&*self.level.moving],
+            [&mut scratch.moving],
+        );
+        let (fixed, validity) = (&*self.level.fixed, self.level.validity.as_deref());
+        if warp_fixed {
+            let backward = &mut scratch.backward;
+            place(backward, [y, z], UNMOVED);
+            self.fixed.clear_outside(backward, out.weight);
+            let positions = backward.each_ref().map(Vec::as_slice);
+            if let Some(validity) = validity {
+                // The sum's place serves as a buffer before it is filled.
+                let outputs = [&mut *out.residual, &mut *out.sum];
+                self.fixed.values(positions, [fixed, validity], outputs);
+                multiply(out.weight, out.sum);
+            } else {
+                self.fixed.values(positions, [fixed], [out.residual]);
+            }
+        } else {
+            let start = nx * (y + self.level.shape[1] * z);
+            let row = start..start + nx;
+            out.residual.copy_from_slice(&fixed[row.clone()]);
+            if let Some(validity) = validity {
+                multiply(out.weight, &validity[row]);
             }
         }
-        fixed_row.values(&self.level.fixed, out.residual);
         let fixed = out.residual.iter_mut().zip(out.sum.iter_mut());
-        for ((residual, sum), moving) in fixed.zip(&*moving) {
+        for ((residual, sum), moving) in fixed.zip(&scratch.moving) {
             let fixed = *residual;
             *sum = fixed + moving;
             *residual = fixed - moving;
         }
     }
+}
 
-    /// Turns displacements into positions in the moving and in the fixed image; `weight` becomes 1
-    /// where both lie inside, 0 elsewhere.
-    fn place(&self, scratch: &mut Scratch, [y, z]: [usize; 2], weight: &mut [f32]) {
-        let nx = weight.len();
-        let m = self.to_moving;
-        let (y, z) = (y as f32, z as f32);
-        let [fx, fy, fz] = scratch.forward.each_mut().map(|row| &mut row[..nx]);
-        let [bx, by, bz] = scratch.backward.each_mut().map(|row| &mut row[..nx]);
-        wide(
-            #[inline(always)]
-            || {
-                for i in 0..nx {
-                    let x = i as f32;
-                    let p = [x + fx[i], y + fy[i], z + fz[i]];
-                    let p = m.map(|row| row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]);
-                    let q = [x + bx[i], y + by[i], z + bz[i]];
-                    let inside = self.moving.contains(p) & self.fixed.contains(q);
-                    weight[i] = if inside { 1.0 } else { 0.0 };
-                    (fx[i], fy[i], fz[i]) = (p[0], p[1], p[2]);
-                    (bx[i], by[i], bz[i]) = (q[0], q[1], q[2]);
-                }
-            },
-        );
+/// Rows of the affine map that changes nothing.
+const UNMOVED: [[f32; 4]; 3] = [
+    [1.0, 0.0, 0.0, 0.0],
+    [0.0, 1.0, 0.0, 0.0],
+    [0.0, 0.0, 1.0, 0.0],
+];
+
+/// Turns the displacements of a row into positions, seen through an affine map.
+fn place(row: &mut [Vec<f32>; 3], [y, z]: [usize; 2], map: [[f32; 4]; 3]) {
+    let (y, z) = (y as f32, z as f32);
+    let [along_x, along_y, along_z] = row.each_mut().map(Vec::as_mut_slice);
+    wide(
+        #[inline(always)]
+        || {
+            let rest = along_y.iter_mut().zip(along_z);
+            for (i, (dx, (dy, dz))) in along_x.iter_mut().zip(rest).enumerate() {
+                let p = [i as f32 + *dx, y + *dy, z + *dz];
+                [*dx, *dy, *dz] =
+                    map.map(|row| row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3]);
+            }
+        },
+    );
+}
+
+fn multiply(target: &mut [f32], factors: &[f32]) {
+    for (target, factor) in target.iter_mut().zip(factors) {
+        *target *= factor;
     }
 }
