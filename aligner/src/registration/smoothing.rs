@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::wide::wide;
+
 /// The kernel ends this many standard deviations from its centre.
 const TRUNCATE: f64 = 4.0;
 
@@ -64,9 +66,14 @@ fn neighbours(kernel: &[f32], centre: usize, n: usize) -> impl Iterator<Item = (
 }
 
 fn add_scaled(target: &mut [f32], source: &[f32], weight: f32) {
-    for (target, source) in target.iter_mut().zip(source) {
-        *target += weight * source;
-    }
+    wide(
+        #[inline(always)]
+        || {
+            for (target, source) in target.iter_mut().zip(source) {
+                *target += weight * source;
+            }
+        },
+    );
 }
 
 fn smooth_row(row: &[f32], out: &mut [f32], kernel: &[f32]) {

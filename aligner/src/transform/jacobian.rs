@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{affine::Affine, field::DisplacementField};
+use crate::{affine::Affine, field::DisplacementField, wide::wide};
 
 /// Extremes of the Jacobian determinant of x ↦ x + u(x) over all cell corners.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +50,9 @@ pub fn corner_jacobian(field: &DisplacementField) -> CornerJacobian {
     })
 }
 
+/// Cells that are tested together.
+const LANES: usize = 8;
+
 /// Displacements of one plane of voxels in voxels, by component.
 type Plane = [Vec<f32>; 3];
 
@@ -65,21 +68,21 @@ fn slab(field: &DisplacementField, world_to_voxel: &Affine, z: usize) -> CornerJ
         max: f64::NEG_INFINITY,
         folded_cells: 0,
     };
-    let mut low = vec![0.0; nx - 1];
-    let mut high = vec![0.0; nx - 1];
-    for y in 0..ny - 1 {
-        low.fill(f32::INFINITY);
-        high.fill(f32::NEG_INFINITY);
-        for corner in 0..8 {
-            let corner = [corner & 1, corner >> 1 & 1, corner >> 2];
-            corner_extremes(&planes, nx, y, corner, [&mut low, &mut high]);
-        }
-        for (low, high) in low.iter().zip(&high) {
-            result.min = result.min.min(*low as f64);
-            result.max = result.max.max(*high as f64);
-            result.folded_cells += u64::from(*low <= 0.0);
-        }
-    }
+    wide(
+        #[inline(always)]
+        || {
+            for y in 0..ny - 1 {
+                let mut x = 0;
+                while x < nx - 1 {
+                    x += if x + LANES < nx {
+                        cells::<LANES>(&planes, nx, [x, y], &mut result)
+                    } else {
+                        cells::<1>(&planes, nx, [x, y], &mut result)
+                    };
+                }
+            }
+        },
+    );
     result
 }
 
@@ -99,59 +102,75 @@ fn plane_in_voxels(field: &DisplacementField, to_voxel: &Affine, z: usize) -> Pl
     })
 }
 
-/// Lowers `low` and raises `high` to the determinants at one corner of each cell of a row.
-fn corner_extremes(
+/// Adds N cells in a row along x to `result`; returns N.
+#[inline(always)]
+fn cells<const N: usize>(
     planes: &[Plane; 2],
     nx: usize,
-    y: usize,
+    at: [usize; 2],
+    result: &mut CornerJacobian,
+) -> usize {
+    let (mut low, mut high) = ([f32::INFINITY; N], [f32::NEG_INFINITY; N]);
+    for corner in 0..8 {
+        let corner = [corner & 1, corner >> 1 & 1, corner >> 2];
+        let found = determinants::<N>(planes, nx, at, corner);
+        for i in 0..N {
+            low[i] = if found[i] < low[i] { found[i] } else { low[i] };
+            high[i] = if found[i] > high[i] {
+                found[i]
+            } else {
+                high[i]
+            };
+        }
+    }
+    let (mut lowest, mut highest, mut folded) = (f32::INFINITY, f32::NEG_INFINITY, 0);
+    for i in 0..N {
+        lowest = lowest.min(low[i]);
+        highest = highest.max(high[i]);
+        folded += u32::from(low[i] <= 0.0);
+    }
+    result.min = result.min.min(lowest as f64);
+    result.max = result.max.max(highest as f64);
+    result.folded_cells += folded as u64;
+    N
+}
+
+/// Determinants at one corner of N cells in a row along x.
+#[inline(always)]
+fn determinants<const N: usize>(
+    planes: &[Plane; 2],
+    nx: usize,
+    [x, y]: [usize; 2],
     [i, j, k]: [usize; 3],
-    [low, high]: [&mut [f32]; 2],
-) {
-    let n = nx - 1;
-    // The four corners of a cell that end the three edges at this corner: along x, the edge lies in
-    // row j of plane k; along y, in column i of plane k; along z, in column i and row j.
-    let line = |k: usize, j: usize, i: usize, component: usize| {
-        let start = (y + j) * nx + i;
-        &planes[k][component][start..start + n]
+) -> [f32; N] {
+    let values = |k: usize, j: usize, i: usize, component: usize| -> [f32; N] {
+        let start = (y + j) * nx + x + i;
+        let mut values = [0.0; N];
+        values.copy_from_slice(&planes[k][component][start..start + N]);
+        values
     };
-    let ends: [[[&[f32]; 2]; 3]; 3] = std::array::from_fn(|component| {
-        [
-            [line(k, j, 0, component), line(k, j, 1, component)],
-            [line(k, 0, i, component), line(k, 1, i, component)],
-            [line(0, j, i, component), line(1, j, i, component)],
-        ]
-    });
-    let [[ax, bx, cx], [ay, by, cy], [az, bz, cz]] = ends;
-    let (low, high) = (&mut low[..n], &mut high[..n]);
-    // Spelled out, so that the loop runs on several cells at once.
-    for x in 0..n {
-        let a = [
-            ax[1][x] - ax[0][x] + 1.0,
-            ay[1][x] - ay[0][x],
-            az[1][x] - az[0][x],
-        ];
-        let b = [
-            bx[1][x] - bx[0][x],
-            by[1][x] - by[0][x] + 1.0,
-            bz[1][x] - bz[0][x],
-        ];
-        let c = [
-            cx[1][x] - cx[0][x],
-            cy[1][x] - cy[0][x],
-            cz[1][x] - cz[0][x] + 1.0,
-        ];
-        let determinant = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0])
-            + a[2] * (b[0] * c[1] - b[1] * c[0]);
-        low[x] = if determinant < low[x] {
-            determinant
-        } else {
-            low[x]
-        };
-        high[x] = if determinant > high[x] {
-            determinant
-        } else {
-            high[x]
-        };
+    // The three edges that meet at this corner: along x, the edge lies in row j of plane k; along y,
+    // in column i of plane k; along z, in column i and row j.
+    let mut edges = [[[0.0; N]; 3]; 3];
+    for (component, [a, b, c]) in edges.iter_mut().enumerate() {
+        difference(a, values(k, j, 1, component), values(k, j, 0, component));
+        difference(b, values(k, 1, i, component), values(k, 0, i, component));
+        difference(c, values(1, j, i, component), values(0, j, i, component));
+    }
+    let [[ax, bx, cx], [ay, by, cy], [az, bz, cz]] = edges;
+    let mut found = [0.0; N];
+    for n in 0..N {
+        let (ax, by, cz) = (ax[n] + 1.0, by[n] + 1.0, cz[n] + 1.0);
+        found[n] = ax * (by * cz - bz[n] * cy[n]) - ay[n] * (bx[n] * cz - bz[n] * cx[n])
+            + az[n] * (bx[n] * cy[n] - by * cx[n]);
+    }
+    found
+}
+
+#[inline(always)]
+fn difference<const N: usize>(out: &mut [f32; N], high: [f32; N], low: [f32; N]) {
+    for n in 0..N {
+        out[n] = high[n] - low[n];
     }
 }
 
