@@ -5,7 +5,8 @@
 //! halved by its symmetry: cosines of even index see only the even part of a line, the others only
 //! the odd part. At these lengths that takes no longer than a fast transform.
 //!
-//! A spectrum is a plain vector in an order of its own (see [`Cosines::squared_frequency`]); only
+//! A [`Band`] keeps the lowest frequencies of each axis: the other rows of the matrices are left out.
+//! A spectrum is a plain vector in an order of its own (see [`Band::squared_frequency`]); only
 //! element-wise operations and sums make sense on it.
 
 use rayon::prelude::*;
@@ -60,17 +61,7 @@ impl Axis {
 
     /// Sizes of the even and of the odd part of a line.
     fn parts(&self) -> [usize; 2] {
-        [self.n.div_ceil(2), self.n / 2]
-    }
-
-    /// The frequency at a position of a transformed line: even ones first, then odd ones.
-    fn frequency(&self, position: usize) -> usize {
-        let [even, _] = self.parts();
-        if position < even {
-            2 * position
-        } else {
-            2 * (position - even) + 1
-        }
+        parts(self.n)
     }
 
     /// Sums and differences of opposite points, for `width` lines side by side.
@@ -141,49 +132,116 @@ impl Axis {
         }
     }
 
-    /// Multiplies both parts of `width` lines side by side with their matrices.
-    fn multiply_lines(&self, tables: &[Vec<f32>; 2], lines: &[f32], width: usize, out: &mut [f32]) {
-        let split = self.parts()[0] * width;
-        let (even, odd) = lines.split_at(split);
-        let (even_out, odd_out) = out.split_at_mut(split);
-        for (part, (input, out)) in [(even, even_out), (odd, odd_out)].into_iter().enumerate() {
-            let size = self.parts()[part];
+    /// Frequencies of `width` lines side by side, the lowest `kept` of them, from folded lines.
+    fn lines_to_band(&self, folded: &[f32], width: usize, kept: usize, out: &mut [f32]) {
+        let (inputs, outputs) = (self.parts(), parts(kept));
+        let (input_split, output_split) = (inputs[0] * width, outputs[0] * width);
+        for part in 0..2 {
             let matrix = View {
-                values: &tables[part],
-                stride: size,
+                values: &self.forward[part],
+                stride: inputs[part],
             };
             let input = View {
-                values: input,
+                values: &folded[part * input_split..],
                 stride: width,
             };
-            multiply(matrix, input, out, width, [size, size, width]);
+            let out = &mut out[part * output_split..];
+            multiply(
+                matrix,
+                input,
+                out,
+                width,
+                [outputs[part], inputs[part], width],
+            );
         }
     }
 
-    /// The same for lines that are contiguous rows; takes the transposed tables.
-    fn multiply_rows(&self, transposed: &[Vec<f32>; 2], rows: &[f32], out: &mut [f32]) {
-        let count = rows.len() / self.n;
-        for (part, start) in [0, self.parts()[0]].into_iter().enumerate() {
-            let size = self.parts()[part];
-            if size == 0 {
-                continue;
-            }
+    /// Reverts [`Self::lines_to_band`].
+    fn lines_from_band(&self, band: &[f32], width: usize, kept: usize, folded: &mut [f32]) {
+        let (inputs, outputs) = (parts(kept), self.parts());
+        let (input_split, output_split) = (inputs[0] * width, outputs[0] * width);
+        for part in 0..2 {
             let matrix = View {
-                values: &transposed[part],
-                stride: size,
+                values: &self.back[part],
+                stride: outputs[part],
             };
             let input = View {
-                values: &rows[start..],
+                values: &band[part * input_split..],
+                stride: width,
+            };
+            let out = &mut folded[part * output_split..];
+            multiply(
+                matrix,
+                input,
+                out,
+                width,
+                [outputs[part], inputs[part], width],
+            );
+        }
+    }
+
+    /// [`Self::lines_to_band`] for lines that are contiguous rows.
+    fn rows_to_band(&self, folded: &[f32], kept: usize, out: &mut [f32]) {
+        let (inputs, outputs) = (self.parts(), parts(kept));
+        let count = folded.len() / self.n;
+        for part in 0..2 {
+            let input = View {
+                values: &folded[part * inputs[0]..],
                 stride: self.n,
             };
+            let matrix = View {
+                values: &self.back[part],
+                stride: inputs[part],
+            };
+            let out = &mut out[part * outputs[0]..];
             multiply(
                 input,
                 matrix,
-                &mut out[start..],
-                self.n,
-                [count, size, size],
+                out,
+                kept,
+                [count, inputs[part], outputs[part]],
             );
         }
+    }
+
+    /// [`Self::lines_from_band`] for lines that are contiguous rows.
+    fn rows_from_band(&self, band: &[f32], kept: usize, folded: &mut [f32]) {
+        let (inputs, outputs) = (parts(kept), self.parts());
+        let count = band.len() / kept;
+        for part in 0..2 {
+            let input = View {
+                values: &band[part * inputs[0]..],
+                stride: kept,
+            };
+            let matrix = View {
+                values: &self.forward[part],
+                stride: outputs[part],
+            };
+            let out = &mut folded[part * outputs[0]..];
+            multiply(
+                input,
+                matrix,
+                out,
+                self.n,
+                [count, inputs[part], outputs[part]],
+            );
+        }
+    }
+}
+
+/// How many of the first `n` frequencies are even and how many are odd.
+fn parts(n: usize) -> [usize; 2] {
+    [n.div_ceil(2), n / 2]
+}
+
+/// The frequency at a position of a transformed line of which `kept` frequencies are kept: even
+/// ones first, then odd ones.
+fn frequency(position: usize, kept: usize) -> usize {
+    let [even, _] = parts(kept);
+    if position < even {
+        2 * position
+    } else {
+        2 * (position - even) + 1
     }
 }
 
@@ -191,6 +249,12 @@ impl Axis {
 pub(super) struct Cosines {
     shape: [usize; 3],
     axes: [Axis; 3],
+}
+
+/// The lowest frequencies along each axis, and the transforms to and from them.
+pub(super) struct Band<'a> {
+    cosines: &'a Cosines,
+    kept: [usize; 3],
 }
 
 /// Buffers of one task.
@@ -216,44 +280,69 @@ impl Cosines {
         }
     }
 
-    /// Elements of a z-slab: three components of a plane.
+    /// The `kept` lowest frequencies along each axis, at least one and at most all.
+    pub(super) fn band(&self, kept: [usize; 3]) -> Band<'_> {
+        Band {
+            cosines: self,
+            kept: std::array::from_fn(|axis| kept[axis].clamp(1, self.shape[axis])),
+        }
+    }
+}
+
+impl Band<'_> {
+    /// Elements of a z-slab of a field: three components of a plane.
     fn slab(&self) -> usize {
-        3 * self.shape[0] * self.shape[1]
+        3 * self.cosines.shape[0] * self.cosines.shape[1]
+    }
+
+    /// Elements of a z-slab of which x and y are transformed.
+    fn kept_slab(&self) -> usize {
+        3 * self.kept[0] * self.kept[1]
+    }
+
+    /// Elements of a spectrum.
+    pub(super) fn len(&self) -> usize {
+        self.kept_slab() * self.kept[2]
     }
 
     /// |k|² of every element of a spectrum, in the spectrum's order: (π·index / (n·cell))² summed
     /// over the axes, `cell` the size of a lattice cell.
-    pub(super) fn squared_frequency(&self, cell: [f64; 3]) -> Vec<f64> {
-        let square = |axis: usize, position: usize| {
-            let length = self.shape[axis] as f64 * cell[axis];
-            let k = std::f64::consts::PI * self.axes[axis].frequency(position) as f64 / length;
-            k * k
-        };
-        let [nx, ny, nz] = self.shape;
-        let slab = self.slab();
-        let mut all = Vec::with_capacity(slab * nz);
-        for start in (0..slab).step_by(BLOCK) {
-            for z in 0..nz {
-                let columns = start..(start + BLOCK).min(slab);
-                all.extend(
-                    columns.map(|c| square(0, c % nx) + square(1, c / nx % ny) + square(2, z)),
-                );
-            }
-        }
+    pub(super) fn squared_frequency(&self, cell: [f64; 3]) -> Vec<f32> {
+        let squares: [Vec<f64>; 3] = std::array::from_fn(|axis| {
+            let length = self.cosines.shape[axis] as f64 * cell[axis];
+            let square = |position| {
+                let index = frequency(position, self.kept[axis]) as f64;
+                (std::f64::consts::PI * index / length).powi(2)
+            };
+            (0..self.kept[axis]).map(square).collect()
+        });
+        let [kx, ky, kz] = self.kept;
+        let mut all = vec![0.0; self.len()];
+        all.par_chunks_mut(BLOCK * kz)
+            .enumerate()
+            .for_each(|(block, out)| {
+                let width = out.len() / kz;
+                let columns: Vec<f64> = (block * BLOCK..block * BLOCK + width)
+                    .map(|c| squares[0][c % kx] + squares[1][c / kx % ky])
+                    .collect();
+                for (line, along_z) in out.chunks_exact_mut(width).zip(&squares[2]) {
+                    for (out, column) in line.iter_mut().zip(&columns) {
+                        *out = (column + along_z) as f32;
+                    }
+                }
+            });
         all
     }
 
     /// Spectrum of a field.
     pub(super) fn forward(&self, field: &LatticeField) -> Vec<f32> {
-        let mut spectrum = vec![0.0; field.values.len()];
-        let mut planes = vec![0.0; field.values.len()];
-        let slab = self.slab();
+        let mut spectrum = vec![0.0; self.len()];
+        let mut planes = vec![0.0; self.kept_slab() * self.cosines.shape[2]];
         planes
-            .par_chunks_mut(slab)
-            .zip(field.values.par_chunks(slab))
+            .par_chunks_mut(self.kept_slab())
+            .zip(field.values.par_chunks(self.slab()))
             .for_each_init(Scratch::default, |scratch, (out, values)| {
-                out.copy_from_slice(values);
-                self.forward_planes(out, scratch);
+                self.forward_planes(values, out, scratch);
             });
         self.forward_z(&planes, &mut spectrum);
         spectrum
@@ -261,67 +350,85 @@ impl Cosines {
 
     /// The field with a spectrum.
     pub(super) fn back(&self, spectrum: &[f32]) -> LatticeField {
-        let mut blocks = vec![0.0; spectrum.len()];
+        let mut blocks = vec![0.0; self.kept_slab() * self.cosines.shape[2]];
         self.back_z(spectrum, &mut blocks);
-        let mut field = LatticeField::zero(self.shape);
+        let mut field = LatticeField::zero(self.cosines.shape);
         field
             .values
             .par_chunks_mut(self.slab())
             .enumerate()
-            .for_each_init(Scratch::default, |scratch, (z, out)| {
-                self.gather(&blocks, z, out);
-                self.back_planes(out, scratch);
-            });
+            .for_each_init(
+                || (vec![0.0; self.kept_slab()], Scratch::default()),
+                |(planes, scratch), (z, out)| {
+                    self.gather(&blocks, z, planes);
+                    self.back_planes(planes, out, scratch);
+                },
+            );
         field
     }
 
     /// `out = forward(operation(back(spectrum)))`, where `operation` changes one z-slab of the field
-    /// in place; `work` is a buffer as long as the spectrum.
+    /// in place.
     pub(super) fn conjugate(
         &self,
         spectrum: &[f32],
         operation: impl Fn(usize, &mut [f32]) + Sync,
-        [work, out]: [&mut Vec<f32>; 2],
+        work: &mut Work,
+        out: &mut [f32],
     ) {
-        self.back_z(spectrum, out);
-        let blocks: &[f32] = out;
-        work.par_chunks_mut(self.slab()).enumerate().for_each_init(
-            Scratch::default,
-            |scratch, (z, slab)| {
-                self.gather(blocks, z, slab);
-                self.back_planes(slab, scratch);
-                operation(z, slab);
-                self.forward_planes(slab, scratch);
-            },
-        );
-        self.forward_z(work, out);
+        let size = self.kept_slab() * self.cosines.shape[2];
+        work.blocks.resize(size, 0.0);
+        work.planes.resize(size, 0.0);
+        self.back_z(spectrum, &mut work.blocks);
+        let blocks: &[f32] = &work.blocks;
+        work.planes
+            .par_chunks_mut(self.kept_slab())
+            .enumerate()
+            .for_each_init(
+                || (vec![0.0; self.slab()], Scratch::default()),
+                |(slab, scratch), (z, planes)| {
+                    self.gather(blocks, z, planes);
+                    self.back_planes(planes, slab, scratch);
+                    operation(z, slab);
+                    self.forward_planes(slab, planes, scratch);
+                },
+            );
+        self.forward_z(&work.planes, out);
     }
 
-    /// Along x and y, in place, for the three planes of a slab.
-    fn forward_planes(&self, slab: &mut [f32], scratch: &mut Scratch) {
-        let [nx, ny, _] = self.shape;
-        let [along_x, along_y, _] = &self.axes;
+    /// Along x and y, for the three planes of a slab.
+    fn forward_planes(&self, slab: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let [nx, ny, _] = self.cosines.shape;
+        let [kx, ky, _] = self.kept;
+        let [along_x, along_y, _] = &self.cosines.axes;
         let (folded, other) = scratch.sized(nx * ny);
-        for plane in slab.chunks_exact_mut(nx * ny) {
+        let planes = slab.chunks_exact(nx * ny);
+        for (plane, out) in planes.zip(out.chunks_exact_mut(kx * ky)) {
             for (row, out) in plane.chunks_exact(nx).zip(folded.chunks_exact_mut(nx)) {
                 along_x.fold_row(row, out);
             }
-            along_x.multiply_rows(&along_x.back, folded, other);
-            along_y.fold(other, nx, folded);
-            along_y.multiply_lines(&along_y.forward, folded, nx, plane);
+            let rows = &mut other[..kx * ny];
+            along_x.rows_to_band(folded, kx, rows);
+            let folded = &mut folded[..kx * ny];
+            along_y.fold(rows, kx, folded);
+            along_y.lines_to_band(folded, kx, ky, out);
         }
     }
 
     /// Reverts [`Self::forward_planes`].
-    fn back_planes(&self, slab: &mut [f32], scratch: &mut Scratch) {
-        let [nx, ny, _] = self.shape;
-        let [along_x, along_y, _] = &self.axes;
-        let (parts, other) = scratch.sized(nx * ny);
-        for plane in slab.chunks_exact_mut(nx * ny) {
-            along_y.multiply_lines(&along_y.back, plane, nx, parts);
-            along_y.unfold(parts, nx, other);
-            along_x.multiply_rows(&along_x.forward, other, parts);
-            for (row, out) in parts.chunks_exact(nx).zip(plane.chunks_exact_mut(nx)) {
+    fn back_planes(&self, planes: &[f32], slab: &mut [f32], scratch: &mut Scratch) {
+        let [nx, ny, _] = self.cosines.shape;
+        let [kx, ky, _] = self.kept;
+        let [along_x, along_y, _] = &self.cosines.axes;
+        let (folded, other) = scratch.sized(nx * ny);
+        let planes = planes.chunks_exact(kx * ky);
+        for (plane, out) in planes.zip(slab.chunks_exact_mut(nx * ny)) {
+            let lines = &mut folded[..kx * ny];
+            along_y.lines_from_band(plane, kx, ky, lines);
+            let rows = &mut other[..kx * ny];
+            along_y.unfold(lines, kx, rows);
+            along_x.rows_from_band(rows, kx, folded);
+            for (row, out) in folded.chunks_exact(nx).zip(out.chunks_exact_mut(nx)) {
                 along_x.unfold_row(row, out);
             }
         }
@@ -329,46 +436,53 @@ impl Cosines {
 
     /// Along z, from slabs to the spectrum's blocks of columns: each task writes one block.
     fn forward_z(&self, planes: &[f32], spectrum: &mut [f32]) {
-        let (slab, nz) = (self.slab(), self.shape[2]);
-        let axis = &self.axes[2];
+        let (slab, nz, kz) = (self.kept_slab(), self.cosines.shape[2], self.kept[2]);
+        let axis = &self.cosines.axes[2];
         spectrum
-            .par_chunks_mut(BLOCK * nz)
+            .par_chunks_mut(BLOCK * kz)
             .enumerate()
             .for_each_init(Scratch::default, |scratch, (block, out)| {
-                let width = out.len() / nz;
-                let (lines, folded) = scratch.sized(out.len());
+                let width = out.len() / kz;
+                let (lines, folded) = scratch.sized(width * nz);
                 for (z, line) in lines.chunks_exact_mut(width).enumerate() {
                     let start = z * slab + block * BLOCK;
                     line.copy_from_slice(&planes[start..start + width]);
                 }
                 axis.fold(lines, width, folded);
-                axis.multiply_lines(&axis.forward, folded, width, out);
+                axis.lines_to_band(folded, width, kz, out);
             });
     }
 
     /// Along z, from the spectrum to blocks in which z is a position again.
     fn back_z(&self, spectrum: &[f32], blocks: &mut [f32]) {
-        let nz = self.shape[2];
-        let axis = &self.axes[2];
+        let (nz, kz) = (self.cosines.shape[2], self.kept[2]);
+        let axis = &self.cosines.axes[2];
         blocks
             .par_chunks_mut(BLOCK * nz)
-            .zip(spectrum.par_chunks(BLOCK * nz))
+            .zip(spectrum.par_chunks(BLOCK * kz))
             .for_each_init(Scratch::default, |scratch, (out, input)| {
                 let width = out.len() / nz;
-                let (parts, _) = scratch.sized(out.len());
-                axis.multiply_lines(&axis.back, input, width, parts);
-                axis.unfold(parts, width, out);
+                let (folded, _) = scratch.sized(out.len());
+                axis.lines_from_band(input, width, kz, folded);
+                axis.unfold(folded, width, out);
             });
     }
 
     /// Slab z out of the blocks of [`Self::back_z`].
     fn gather(&self, blocks: &[f32], z: usize, slab: &mut [f32]) {
-        let nz = self.shape[2];
+        let nz = self.cosines.shape[2];
         for (block, out) in slab.chunks_mut(BLOCK).enumerate() {
             let start = block * BLOCK * nz + z * out.len();
             out.copy_from_slice(&blocks[start..start + out.len()]);
         }
     }
+}
+
+/// Buffers of [`Band::conjugate`].
+#[derive(Default)]
+pub(super) struct Work {
+    blocks: Vec<f32>,
+    planes: Vec<f32>,
 }
 
 #[cfg(test)]
@@ -410,76 +524,104 @@ mod tests {
         for shape in [[7, 6, 5], [1, 2, 3], [12, 9, 22], [4, 1, 1]] {
             let field = noisy(shape);
             let cosines = Cosines::new(shape);
-            let spectrum = cosines.forward(&field);
+            let band = cosines.band(shape);
+            let spectrum = band.forward(&field);
             let norm = |values: &[f32]| values.iter().map(|v| (v * v) as f64).sum::<f64>();
             assert!((norm(&spectrum) / norm(&field.values) - 1.0).abs() < 1e-5);
-            for (found, expected) in cosines.back(&spectrum).values.iter().zip(&field.values) {
+            for (found, expected) in band.back(&spectrum).values.iter().zip(&field.values) {
                 assert!((found - expected).abs() < 1e-5, "{shape:?}");
             }
         }
     }
 
+    /// Frequencies and component of every element of a spectrum, in its order.
+    fn elements(kept: [usize; 3]) -> Vec<(usize, [usize; 3])> {
+        let [kx, ky, kz] = kept;
+        let slab = 3 * kx * ky;
+        let mut all = Vec::new();
+        for start in (0..slab).step_by(BLOCK) {
+            for z in 0..kz {
+                for column in start..(start + BLOCK).min(slab) {
+                    let at = [
+                        frequency(column % kx, kx),
+                        frequency(column / kx % ky, ky),
+                        frequency(z, kz),
+                    ];
+                    all.push((column / (kx * ky), at));
+                }
+            }
+        }
+        all
+    }
+
     #[test]
     fn the_spectrum_agrees_with_the_definition() {
-        let shape = [5, 6, 7];
-        let field = noisy(shape);
-        let cosines = Cosines::new(shape);
-        let spectrum = cosines.forward(&field);
         // 90 columns make a full block and a partial one.
-        for (z, column) in [(0, 0), (3, 17), (6, 63), (0, 64), (5, 89), (2, 70)] {
-            let width = if column < BLOCK { BLOCK } else { 90 - BLOCK };
-            let found = spectrum[column / BLOCK * BLOCK * 7 + z * width + column % BLOCK];
-            let component = column / 30;
-            let frequency = [
-                cosines.axes[0].frequency(column % 5),
-                cosines.axes[1].frequency(column / 5 % 6),
-                cosines.axes[2].frequency(z),
-            ];
-            let expected = direct(&field, component, frequency);
-            assert!((found as f64 - expected).abs() < 1e-5, "{z}, {column}");
+        for (shape, kept) in [
+            ([5, 6, 7], [5, 6, 7]),
+            ([5, 6, 7], [3, 4, 2]),
+            ([9, 4, 6], [1, 4, 5]),
+        ] {
+            let field = noisy(shape);
+            let spectrum = Cosines::new(shape).band(kept).forward(&field);
+            let expected = elements(kept);
+            assert_eq!(spectrum.len(), expected.len());
+            for (found, (component, at)) in spectrum.iter().zip(expected) {
+                let expected = direct(&field, component, at);
+                assert!((*found as f64 - expected).abs() < 1e-5, "{kept:?} {at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_band_keeps_its_frequencies_and_no_others() {
+        let shape = [9, 8, 7];
+        let cosines = Cosines::new(shape);
+        for kept in [[4, 3, 5], [1, 1, 1], [9, 8, 6]] {
+            let band = cosines.band(kept);
+            let spectrum = band.forward(&noisy(shape));
+            let within = band.back(&spectrum);
+            for (again, before) in band.forward(&within).iter().zip(&spectrum) {
+                assert!((again - before).abs() < 1e-5, "{kept:?}");
+            }
+            let norm = |values: &[f32]| values.iter().map(|v| (v * v) as f64).sum::<f64>();
+            assert!((norm(&within.values) / norm(&spectrum) - 1.0).abs() < 1e-5);
         }
     }
 
     #[test]
     fn frequencies_are_listed_in_the_order_of_the_spectrum() {
-        let shape = [6, 8, 10];
+        let (shape, kept) = ([6, 8, 10], [6, 5, 7]);
         let cell = [0.5, 1.0, 2.0];
-        let cosines = Cosines::new(shape);
-        let mut field = LatticeField::zero(shape);
-        let plane = field.plane();
-        let wave = |k: f64, x: usize, n: usize| {
-            (std::f64::consts::PI * k * (x as f64 + 0.5) / n as f64).cos()
-        };
-        for z in 0..10 {
-            for y in 0..8 {
-                for x in 0..6 {
-                    let value = wave(3.0, x, 6) * wave(2.0, y, 8) * wave(5.0, z, 10);
-                    field.values[(3 * z + 1) * plane + x + 6 * y] = value as f32;
-                }
-            }
+        let found = Cosines::new(shape).band(kept).squared_frequency(cell);
+        for (found, (_, at)) in found.iter().zip(elements(kept)) {
+            let expected: f64 = (0..3)
+                .map(|axis| {
+                    let length = shape[axis] as f64 * cell[axis];
+                    (std::f64::consts::PI * at[axis] as f64 / length).powi(2)
+                })
+                .sum();
+            assert!((*found as f64 - expected).abs() < 1e-5 * expected.max(1.0));
         }
-        let spectrum = cosines.forward(&field);
-        let largest = (0..spectrum.len())
-            .max_by(|&a, &b| spectrum[a].abs().total_cmp(&spectrum[b].abs()))
-            .unwrap();
-        let expected = std::f64::consts::PI.powi(2)
-            * ((3.0_f64 / 3.0).powi(2) + (2.0_f64 / 8.0).powi(2) + (5.0_f64 / 20.0).powi(2));
-        assert!((cosines.squared_frequency(cell)[largest] - expected).abs() < 1e-9);
     }
 
     #[test]
     fn conjugation_acts_on_the_field() {
         let shape = [7, 6, 5];
-        let field = noisy(shape);
         let cosines = Cosines::new(shape);
-        let spectrum = cosines.forward(&field);
-        let (mut work, mut out) = (spectrum.clone(), spectrum.clone());
-        let double = |z: usize, slab: &mut [f32]| slab.iter_mut().for_each(|v| *v *= z as f32);
-        cosines.conjugate(&spectrum, double, [&mut work, &mut out]);
-        let result = cosines.back(&out);
-        for (i, (found, before)) in result.values.iter().zip(&field.values).enumerate() {
-            let expected = before * (i / (3 * 42)) as f32;
-            assert!((found - expected).abs() < 1e-5);
+        let scale = |z: usize, slab: &mut [f32]| slab.iter_mut().for_each(|v| *v *= z as f32);
+        for kept in [shape, [4, 5, 3]] {
+            let band = cosines.band(kept);
+            let spectrum = band.forward(&noisy(shape));
+            let mut found = vec![0.0; spectrum.len()];
+            band.conjugate(&spectrum, scale, &mut Work::default(), &mut found);
+            let mut field = band.back(&spectrum);
+            for (z, slab) in field.values.chunks_exact_mut(3 * 42).enumerate() {
+                scale(z, slab);
+            }
+            for (found, expected) in found.iter().zip(band.forward(&field)) {
+                assert!((found - expected).abs() < 1e-5, "{kept:?}");
+            }
         }
     }
 }

@@ -64,6 +64,13 @@ impl LatticeField {
         }
     }
 
+    /// Adds another field on the same lattice.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (value, other) in self.values.iter_mut().zip(&other.values) {
+            *value += other;
+        }
+    }
+
     /// Mean squared length of a vector.
     pub(super) fn mean_square(&self) -> f64 {
         dot(&self.values, &self.values) / (self.values.len() / 3).max(1) as f64

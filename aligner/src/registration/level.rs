@@ -15,7 +15,7 @@ use super::{
     problem::Problem,
     progress::Progress,
     pyramid::Level,
-    solver::{Solver, Velocity},
+    solver::Solver,
     stencil::Frame,
     warped::{Parts, Warped},
 };
@@ -101,7 +101,7 @@ impl<'a> LevelSolver<'a> {
     /// Improves the velocity until steps are short or the iterations are used up.
     pub(super) fn optimise(
         mut self,
-        velocity: LatticeField,
+        mut velocity: LatticeField,
         landmarks: &mut Landmarks,
         progress: &mut Progress,
     ) -> Result<(LatticeField, LevelReport), RegistrationError> {
@@ -111,10 +111,9 @@ impl<'a> LevelSolver<'a> {
             steps_mm: Vec::new(),
         };
         let voxel = self.level.spacing.iter().sum::<f64>() / 3.0;
-        let mut velocity = self.solver.both(velocity);
-        let mut last: Option<(f64, Velocity)> = None;
+        let mut last: Option<(f64, LatticeField)> = None;
         for iteration in 1..=self.parameters.iterations {
-            let residual = self.linearise(&velocity.field, landmarks);
+            let residual = self.linearise(&velocity, landmarks);
             // Landmarks may have to raise the residual of the depths.
             if let Some((before, change)) = &mut last
                 && residual > RISE * *before
@@ -143,7 +142,7 @@ impl<'a> LevelSolver<'a> {
             }
             last = Some((residual, change));
         }
-        Ok((velocity.field, report))
+        Ok((velocity, report))
     }
 
     /// Warps the images and sets up the equations; returns the root mean square residual.
@@ -151,7 +150,7 @@ impl<'a> LevelSolver<'a> {
         let cell = self.cell.map(|size| size as f32);
         let share = self.fixed_share;
         let parts = Parts {
-            backward: self.voxels(exponential(velocity, -share, cell)),
+            backward: (share > 0.0).then(|| self.voxels(exponential(velocity, -share, cell))),
             forward: self.voxels(exponential(velocity, 1.0 - share, cell)),
         };
         let residual = self.warped.update(&self.level, &self.upsampler, &parts);
@@ -187,17 +186,15 @@ impl<'a> LevelSolver<'a> {
     }
 
     /// The next change of the velocity, at most a voxel long, and its root mean square.
-    fn step(&self, residual: f64, velocity: &Velocity) -> (Velocity, f64) {
-        let weight = self
-            .setting
-            .smoothness(residual, velocity.field.mean_square());
+    fn step(&self, residual: f64, velocity: &LatticeField) -> (LatticeField, f64) {
+        let weight = self.setting.smoothness(residual, velocity.mean_square());
         let mut change = self.solver.solve(&self.equations, weight, velocity);
-        let longest = change.field.max_square([1.0; 3]).sqrt();
+        let longest = change.max_square([1.0; 3]).sqrt();
         let voxel = self.level.spacing.into_iter().fold(f64::INFINITY, f64::min) as f32;
         if longest > voxel {
             change.scale(voxel / longest);
         }
-        let step = change.field.mean_square().sqrt();
+        let step = change.mean_square().sqrt();
         (change, step)
     }
 }

@@ -4,71 +4,70 @@
 //! lattice cell and thus cheap in space, R (the smoothness energy) is a factor per frequency and
 //! thus cheap in the cosine domain. Vectors live in the cosine domain; each step goes to space and
 //! back once. Preconditioner: (mean of A + λR)⁻¹ (Hestenes, Stiefel 1952 for the method).
+//!
+//! R grows with the sixth power of the frequency, so that a velocity has next to nothing at those at
+//! which λR exceeds A by orders of magnitude. They are left out: the velocity is the best one in the
+//! band of the frequencies below, which the transforms need not leave.
 
 use rayon::prelude::*;
 
-use super::{cosine::Cosines, lattice::LatticeField, normal::NormalEquations, sum::dot};
+use super::{
+    cosine::{Band, Cosines, Work},
+    lattice::LatticeField,
+    normal::NormalEquations,
+    sum::dot,
+};
 use crate::wide::wide;
 
 /// Conjugate gradients end once rᵀP⁻¹r has fallen by this factor.
 const REDUCTION: f64 = 1e-3;
-/// They also end once a step, times the number of steps, gains less than this share of what all
-/// steps gained (Nash, Sofer 1990).
-const LEAST_GAIN: f64 = 0.1;
+/// They also end once a step gains less than this share of what all steps gained: a test that one
+/// step more or less hardly matters to. (Nash, Sofer 1990 multiply by the number of steps, which
+/// stays level for long where gains fall slowly; rounding decided then where it ended.)
+const LEAST_GAIN: f64 = 0.01;
+/// The band ends where λR exceeds the mean of A by this factor.
+const BAND_LIMIT: f64 = 30.0;
 /// Smallest piece of an element-wise operation that is worth a task of its own.
 const GRAIN: usize = 4096;
-
-/// A velocity, or a change of it, in space and in the cosine domain.
-pub(super) struct Velocity {
-    pub(super) field: LatticeField,
-    spectrum: Vec<f32>,
-}
-
-impl Velocity {
-    pub(super) fn add(&mut self, change: &Self) {
-        zip2(&mut self.spectrum, &change.spectrum, |a, b| *a += b);
-        zip2(&mut self.field.values, &change.field.values, |a, b| *a += b);
-    }
-
-    pub(super) fn scale(&mut self, factor: f32) {
-        self.field.scale(factor);
-        for value in &mut self.spectrum {
-            *value *= factor;
-        }
-    }
-}
 
 /// Solver for the lattice of one level.
 pub(super) struct Solver {
     cosines: Cosines,
-    /// R per element of the spectrum.
-    stiffness: Vec<f32>,
+    shape: [usize; 3],
+    cell: [f64; 3],
+    length: f64,
     steps: u32,
 }
 
 impl Solver {
     /// `cell` and `length` (of smoothness) in the same unit; at most `steps` steps per solution.
     pub(super) fn new(shape: [usize; 3], cell: [f64; 3], length: f64, steps: u32) -> Self {
-        let cosines = Cosines::new(shape);
-        // R = (1 − ℓ²/6·Δ)³, close to the Gaussian energy exp(ℓ²k²/2) but bounded in growth.
-        let stiffness = cosines
-            .squared_frequency(cell)
-            .into_iter()
-            .map(|square| (1.0 + square * length * length / 6.0).powi(3) as f32)
-            .collect();
         Self {
-            cosines,
-            stiffness,
+            cosines: Cosines::new(shape),
+            shape,
+            cell,
+            length,
             steps,
         }
     }
 
-    /// A field together with its spectrum.
-    pub(super) fn both(&self, field: LatticeField) -> Velocity {
-        Velocity {
-            spectrum: self.cosines.forward(&field),
-            field,
-        }
+    /// Replaces squared frequencies by λR, R = (1 − ℓ²/6·Δ)³: close to the Gaussian energy exp(ℓ²k²/2),
+    /// but bounded in growth.
+    fn stiffen(&self, squared_frequencies: &mut [f32], weight: f64) {
+        let (scale, weight) = ((self.length * self.length / 6.0) as f32, weight as f32);
+        squared_frequencies.par_iter_mut().for_each(|value| {
+            let base = 1.0 + scale * *value;
+            *value = weight * (base * base * base);
+        });
+    }
+
+    /// The frequencies at which R stays below `limit` along each axis.
+    fn band(&self, limit: f64) -> Band<'_> {
+        let highest = (6.0 * (limit.cbrt() - 1.0).max(0.0)).sqrt() / self.length;
+        self.cosines.band(std::array::from_fn(|axis| {
+            let length = self.shape[axis] as f64 * self.cell[axis];
+            (highest * length / std::f64::consts::PI) as usize + 1
+        }))
     }
 
     /// The change d of `velocity`; `weight` is λ.
@@ -76,41 +75,47 @@ impl Solver {
         &self,
         equations: &NormalEquations,
         weight: f64,
-        velocity: &Velocity,
-    ) -> Velocity {
-        let weight_f32 = weight as f32;
-        let mean = equations.mean_diagonal() as f32;
-        let mut residual = self.cosines.forward(&equations.right_side());
-        zip3(
-            &mut residual,
-            &velocity.spectrum,
-            &self.stiffness,
-            |r, v, s| {
-                *r -= weight_f32 * s * v;
-            },
-        );
-        let precondition = |target: &mut Vec<f32>, residual: &[f32]| {
-            zip3(target, residual, &self.stiffness, |t, r, s| {
-                *t = r / (mean + weight_f32 * s);
-            });
+        velocity: &LatticeField,
+    ) -> LatticeField {
+        let mean = equations.mean_diagonal();
+        let band = self.band(BAND_LIMIT * mean / weight);
+        let mut smoothness = band.squared_frequency(self.cell);
+        self.stiffen(&mut smoothness, weight);
+        let before = band.forward(velocity);
+        let mut right = band.forward(&equations.right_side());
+        zip3(&mut right, &before, &smoothness, |r, v, s| *r -= s * v);
+        let mut after = self.conjugate_gradients(&band, equations, &smoothness, mean, right);
+        zip2(&mut after, &before, |a, b| *a += b);
+        let mut change = band.back(&after);
+        zip2(&mut change.values, &velocity.values, |c, v| *c -= v);
+        change
+    }
+
+    /// Solves (A + `smoothness`)·d = `residual` in the band.
+    fn conjugate_gradients(
+        &self,
+        band: &Band,
+        equations: &NormalEquations,
+        smoothness: &[f32],
+        mean: f64,
+        mut residual: Vec<f32>,
+    ) -> Vec<f32> {
+        let mean = mean as f32;
+        let precondition = |target: &mut [f32], residual: &[f32]| {
+            zip3(target, residual, smoothness, |t, r, s| *t = r / (mean + s));
         };
         let mut solution = vec![0.0; residual.len()];
         let mut conditioned = solution.clone();
         precondition(&mut conditioned, &residual);
         let mut direction = conditioned.clone();
-        let (mut image, mut work) = (solution.clone(), solution.clone());
+        let (mut image, mut work) = (solution.clone(), Work::default());
         let mut product = dot(&residual, &conditioned);
         let first = product;
         let mut gained = 0.0;
-        for step in 1..=self.steps {
-            self.cosines.conjugate(
-                &direction,
-                |z, slab| equations.multiply(z, slab),
-                [&mut work, &mut image],
-            );
-            zip3(&mut image, &direction, &self.stiffness, |i, d, s| {
-                *i += weight_f32 * s * d;
-            });
+        for _ in 0..self.steps {
+            let multiply = |z, slab: &mut [f32]| equations.multiply(z, slab);
+            band.conjugate(&direction, multiply, &mut work, &mut image);
+            zip3(&mut image, &direction, smoothness, |i, d, s| *i += s * d);
             let curvature = dot(&direction, &image);
             // Zero right side: nothing to do. The negation also catches a NaN.
             if !(product > 0.0 && curvature > 0.0) {
@@ -123,17 +128,14 @@ impl Solver {
             let next = dot(&residual, &conditioned);
             let gain = product * product / curvature;
             gained += gain;
-            if next < REDUCTION * first || step as f64 * gain < LEAST_GAIN * gained {
+            if next < REDUCTION * first || gain < LEAST_GAIN * gained {
                 break;
             }
             let share = (next / product) as f32;
             zip2(&mut direction, &conditioned, |d, c| *d = c + share * *d);
             product = next;
         }
-        Velocity {
-            field: self.cosines.back(&solution),
-            spectrum: solution,
-        }
+        solution
     }
 }
 
@@ -189,21 +191,22 @@ mod tests {
         for (i, value) in before.values.iter_mut().enumerate() {
             *value = ((i * 7) % 11) as f32 / 110.0;
         }
-        let velocity = solver.both(before);
-        let change = solver.solve(&equations, weight, &velocity);
+        let change = solver.solve(&equations, weight, &before);
 
         // (A + λR)·d − (b − λR·v), term by term in space.
-        let mut left = change.field.clone();
+        let mut left = change.clone();
         let slab = 3 * left.plane();
         for (z, slab) in left.values.chunks_exact_mut(slab).enumerate() {
             equations.multiply(z, slab);
         }
-        let mut total = solver.cosines.forward(&left);
-        for (i, total) in total.iter_mut().enumerate() {
-            let all = change.spectrum[i] + velocity.spectrum[i];
-            *total += weight as f32 * solver.stiffness[i] * all;
-        }
-        let right = solver.cosines.forward(&equations.right_side());
+        let band = solver.cosines.band(shape);
+        let mut total = band.forward(&left);
+        zip2(&mut before.values, &change.values, |a, b| *a += b);
+        let after = band.forward(&before);
+        let mut smoothness = band.squared_frequency(solver.cell);
+        solver.stiffen(&mut smoothness, weight);
+        zip3(&mut total, &after, &smoothness, |t, a, s| *t += s * a);
+        let right = band.forward(&equations.right_side());
         let size = |values: &[f32]| dot(values, values).sqrt();
         let error: Vec<f32> = total.iter().zip(&right).map(|(a, b)| a - b).collect();
         // Conjugate gradients end when the preconditioned square has fallen to a thousandth.
@@ -219,8 +222,8 @@ mod tests {
     fn no_force_gives_no_change() {
         let shape = [4, 4, 4];
         let solver = Solver::new(shape, [1.0; 3], 2.0, 12);
-        let velocity = solver.both(LatticeField::zero(shape));
-        let change = solver.solve(&NormalEquations::zero(shape), 0.1, &velocity);
-        assert!(change.field.values.iter().all(|value| *value == 0.0));
+        let rest = LatticeField::zero(shape);
+        let change = solver.solve(&NormalEquations::zero(shape), 0.1, &rest);
+        assert!(change.values.iter().all(|value| *value == 0.0));
     }
 }
