@@ -170,12 +170,12 @@ def commit():
 
 def landmark_request(case, jitter, seed):
     """A request with the pairs of the case, patch points moved by `jitter` voxels (sd along each
-    axis), and the stated uncertainty: what a user would say who knows the jitter, at least 0.15 mm.
+    axis), and the stated uncertainty: what a user would say who knows the jitter, at least 0.05 mm.
     """
     patch, template = case.landmarks()
     rng = np.random.default_rng([seed, case.spec.seed])
     patch = patch + rng.normal(0, 1, patch.shape) * jitter * case.voxel_mm[:, None]
-    uncertainty = round(max(0.15, 1.2 * jitter * float(case.voxel_mm.mean())), 4)
+    uncertainty = round(max(0.05, 1.2 * jitter * float(case.voxel_mm.mean())), 4)
     volume = lambda name: {"volume": {"claimName": "case", "path": name}}
     spec = {"template": "template",
             "patch": {"images": [{"name": "patch", "source": volume("patch_image.nii.gz")}],

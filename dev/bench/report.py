@@ -133,7 +133,7 @@ def landmark_table(results):
                      f"{own['all']['mean']:.4f}, {own['landmark']:.3f}", *cells))
     return ("## Landmarks: 12 pairs\n\n"
             "'All' forward mean, mean distance of the true pairs (ratio of the former to that without), mm. Jitter: "
-            "normal, sd of one voxel along each axis of the patch, three seeds. Told: exact pairs 0.15 mm, jittered "
+            "normal, sd of one voxel along each axis of the patch, three seeds. Told: exact pairs 0.05 mm, jittered "
             "ones 1.2 mean voxels if that is more.\n\n" + table(header, rows))
 
 

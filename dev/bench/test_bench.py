@@ -133,7 +133,7 @@ def test_figures():
 
 def test_landmarks(case):
     exact, told = landmark_request(case, 0.0, 0)
-    check("exact pairs are told as 0.15 mm", told == 0.15 and exact["spec"]["registration"]["landmarkUncertaintyMm"] == 0.15)
+    check("exact pairs are told as 0.05 mm", told == 0.05 and exact["spec"]["registration"]["landmarkUncertaintyMm"] == 0.05)
     moved = []
     for seed in JITTER_SEEDS:
         request, told = landmark_request(case, 1.0, seed)

@@ -82,7 +82,7 @@ pub struct RegistrationParameters {
     #[cfg_attr(feature = "schema", schemars(range(min = 0.000_001, max = 1000.0)))]
     pub landmark_uncertainty_mm: Option<f64>,
     /// Volume over which the error of depth is correlated, in units of the cubed cortical thickness:
-    /// larger makes landmarks stronger against depth. Omitted: 0.056.
+    /// larger makes landmarks stronger against depth. Omitted: 0.018.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(range(min = 0.0001, max = 100.0)))]
     pub landmark_volume_factor: Option<f64>,
@@ -177,7 +177,7 @@ impl RegistrationParameters {
             landmark_mode: self.landmark_mode,
             landmark_uncertainty_mm: self.landmark_uncertainty_mm,
             // 2 mm³ at a thickness of 3.3 mm (the human cortex on which it was measured).
-            landmark_volume_factor: self.landmark_volume_factor.unwrap_or(0.056),
+            landmark_volume_factor: self.landmark_volume_factor.unwrap_or(0.018),
             lattice_spacing: self.lattice_spacing.unwrap_or(3),
             conjugate_gradient_steps: self.conjugate_gradient_steps.unwrap_or(40),
             step_tolerance: self.step_tolerance.unwrap_or(0.01),

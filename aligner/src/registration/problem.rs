@@ -16,7 +16,7 @@ use crate::affine::Affine;
 const UNCERTAINTY_PER_THICKNESS: f64 = 0.05;
 /// Hard landmarks pull like ones of this uncertainty in voxels. Weaker, and depth settles where it
 /// must not stay; much stronger, and the linear equations are no longer solved in a few steps.
-const HARD_UNCERTAINTY: f64 = 0.3;
+const HARD_UNCERTAINTY: f64 = 0.17;
 /// Below this overlap a person should know.
 const SMALL_OVERLAP: f64 = 0.5;
 
