@@ -29,6 +29,7 @@ part shell dev/test-shell.sh
 part rust dev/with-control-plane.sh cargo test --workspace --locked --no-fail-fast
 part interop dev/test-interop.sh
 part bench dev/test-bench.sh
+part page dev/test-page.sh
 part docs dev/test-docs.sh
 part chart dev/test-chart.sh
 part cluster dev/test-cluster-clean.sh
@@ -57,7 +58,7 @@ level() { # name, "passed failed"...
   total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
 }
 echo
-level "1 units, programs, other programs, docs" "$(rust_counts 1)" "$(script_counts interop)" "$(script_counts bench)" "$(script_counts docs)"
+level "1 units, programs, other programs, docs" "$(rust_counts 1)" "$(script_counts interop)" "$(script_counts bench)" "$(script_counts page)" "$(script_counts docs)"
 level "2 scenarios, scripted API server" "$(rust_counts 2)"
 level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts chart)"
 level "4 real node" "$(script_counts cluster)" "$(script_counts node)"

@@ -130,7 +130,7 @@ pub struct RegisterArgs {
     /// Set of parameters.
     #[arg(long, value_enum, default_value = "standard")]
     pub preset: PresetArg,
-    /// Folder for warp.nii.gz, inverse_warp.nii.gz, affine.txt and report.json.
+    /// Folder for warp.nii.gz, inverse_warp.nii.gz, affine.txt, report.json, report.html and preview.png.
     #[arg(long, short)]
     pub output: PathBuf,
 }

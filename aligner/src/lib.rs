@@ -25,6 +25,7 @@ pub mod load;
 pub mod memory;
 pub mod observer;
 pub mod outputs;
+pub mod page;
 pub mod pipeline;
 pub mod placement;
 pub mod progress;

@@ -16,6 +16,7 @@ use crate::{
     job::{DepthJob, ImageJob, Job},
     load::{self, Loaded},
     observer::{self, Observer, Step},
+    page::Page,
     registration::Registration,
     resample,
     volume::Volume,
@@ -99,13 +100,15 @@ fn planned_files(job: &Job) -> Vec<String> {
     if let DepthJob::Segmentation { path, .. } = &job.depth {
         names.extend(depth_files(path));
     }
-    names.extend([WARP, AFFINE, INVERSE_WARP, REPORT].map(str::to_owned));
+    names.extend([WARP, AFFINE, INVERSE_WARP, PAGE, PREVIEW, REPORT].map(str::to_owned));
     names
 }
 
 const WARP: &str = "warp.nii.gz";
 const AFFINE: &str = "affine.txt";
 const INVERSE_WARP: &str = "inverse_warp.nii.gz";
+const PAGE: &str = "report.html";
+const PREVIEW: &str = "preview.png";
 const REPORT: &str = "report.json";
 
 /// Files of the depth and its validity.
@@ -288,6 +291,26 @@ pub fn write_validity(path: &Path, validity: &Volume<f32>) -> Result<Written, Er
         validity.values(),
         header,
     )?)
+}
+
+/// Writes `report.html` and `preview.png`.
+///
+/// # Errors
+/// [`Error::Write`] naming the file.
+pub fn write_page(job: &Job, page: &Page) -> Result<[Artifact; 2], Error> {
+    let write = |name: &str, kind, bytes: &[u8]| -> Result<Artifact, Error> {
+        let written = atomic::write(&job.folder.join(name), |out| out.write_all(bytes))?;
+        Ok(Artifact {
+            name: name.to_owned(),
+            kind,
+            sha256: written.sha256,
+            bytes: written.bytes,
+        })
+    };
+    Ok([
+        write(PAGE, ArtifactKind::Page, page.html.as_bytes())?,
+        write(PREVIEW, ArtifactKind::Preview, &page.preview)?,
+    ])
 }
 
 /// Writes `report.json`.

@@ -14,6 +14,7 @@ use crate::{
     load::{self, Loaded, PatchDepth},
     observer,
     outputs::{self, PatchDepthMap, Results},
+    page,
     progress::Reporter,
     quality::{self, Subject},
     registration::{self, Registration, RegistrationError, RegistrationInput},
@@ -74,6 +75,17 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         warnings,
     };
     if job.artifacts.contains(&OutputArtifact::Report) {
+        let page = page::render(
+            &report,
+            &page::Subject {
+                depth: &depth.depth,
+                template: &loaded.template,
+                patch_to_template: loaded.patch_to_template,
+                forward: &registration.forward,
+                image: loaded.images.first(),
+            },
+        );
+        report.artifacts.extend(outputs::write_page(job, &page)?);
         let artifact: Artifact = outputs::write_report(job, &report)?;
         report.artifacts.push(artifact);
     }

@@ -176,6 +176,10 @@ pub enum ArtifactKind {
     Validity,
     /// `report.json`.
     Report,
+    /// `report.html`: the report with pictures.
+    Page,
+    /// `preview.png`: the patch with the lines of both depths, in three planes.
+    Preview,
 }
 
 /// A written file.

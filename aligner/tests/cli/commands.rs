@@ -60,6 +60,8 @@ fn depth_then_register_agrees_with_the_whole_request() {
         [
             "affine.txt",
             "inverse_warp.nii.gz",
+            "preview.png",
+            "report.html",
             "report.json",
             "warp.nii.gz"
         ]

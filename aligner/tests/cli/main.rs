@@ -9,6 +9,7 @@
 
 mod commands;
 mod mistakes;
+mod page;
 mod results;
 
 use std::{

@@ -1,0 +1,165 @@
+//! Pictures of planes: grey backgrounds, lines of equal depth, colours, PNG.
+
+/// Shares of the values that may lie below black and above white.
+const WINDOW: [f64; 2] = [0.01, 0.99];
+/// Of what lies outside an image.
+const NOTHING: [u8; 3] = [40, 40, 46];
+/// Pixels between pictures side by side.
+const GAP: usize = 8;
+
+/// Colours, row by row from the top.
+pub(super) struct Picture {
+    size: [usize; 2],
+    rgb: Vec<[u8; 3]>,
+}
+
+impl Picture {
+    /// Grey from black to white over all but the most extreme values; NaN is nothing.
+    pub(super) fn grey(size: [usize; 2], values: &[f32]) -> Self {
+        let mut sorted: Vec<f32> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let at = |share: f64| {
+            let index = (share * sorted.len().saturating_sub(1) as f64) as usize;
+            sorted.get(index).copied().unwrap_or(0.0)
+        };
+        let [low, high] = WINDOW.map(at);
+        let range = if high > low { high - low } else { 1.0 };
+        Self::coloured(size, values, |value| {
+            [((value - low) / range * 255.0).clamp(0.0, 255.0) as u8; 3]
+        })
+    }
+
+    /// Colours of values; NaN is nothing.
+    pub(super) fn coloured(
+        size: [usize; 2],
+        values: &[f32],
+        colour: impl Fn(f32) -> [u8; 3],
+    ) -> Self {
+        let pixel = |value: &f32| {
+            if value.is_finite() {
+                colour(*value)
+            } else {
+                NOTHING
+            }
+        };
+        Self {
+            size,
+            rgb: values.iter().map(pixel).collect(),
+        }
+    }
+
+    /// Lines where `values`, on the same pixels, cross one of the levels.
+    pub(super) fn lines(&mut self, values: &[f32], levels: &[f32], colour: [u8; 3]) {
+        let [width, height] = self.size;
+        for row in 0..height {
+            for column in 0..width {
+                let here = column + row * width;
+                let right = (column + 1 < width).then_some(here + 1);
+                let below = (row + 1 < height).then_some(here + width);
+                let crossed = [right, below].into_iter().flatten().any(|other| {
+                    levels
+                        .iter()
+                        .any(|level| crosses(values[here], values[other], *level))
+                });
+                if crossed {
+                    self.rgb[here] = colour;
+                }
+            }
+        }
+    }
+
+    /// Pictures in a row, aligned at the top.
+    pub(super) fn side_by_side(pictures: &[&Self]) -> Self {
+        let width: usize = pictures.iter().map(|p| p.size[0] + GAP).sum();
+        let size = [
+            width.saturating_sub(GAP),
+            pictures.iter().map(|p| p.size[1]).max().unwrap_or(0),
+        ];
+        let mut rgb = vec![NOTHING; size[0] * size[1]];
+        let mut left = 0;
+        for picture in pictures {
+            for (row, pixels) in picture.rgb.chunks_exact(picture.size[0]).enumerate() {
+                let start = left + row * size[0];
+                rgb[start..start + pixels.len()].copy_from_slice(pixels);
+            }
+            left += picture.size[0] + GAP;
+        }
+        Self { size, rgb }
+    }
+
+    /// Width and height in pixels.
+    pub(super) fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// The picture as a PNG file.
+    pub(super) fn png(&self) -> Vec<u8> {
+        let mut file = Vec::new();
+        let [width, height] = self.size.map(|n| n as u32);
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let written = encoder
+            .write_header()
+            .and_then(|mut writer| writer.write_image_data(self.rgb.as_flattened()));
+        // Writing to memory fails only for pictures without pixels, which no grid has.
+        debug_assert!(written.is_ok());
+        file
+    }
+}
+
+/// Whether a level lies between two values. False for NaN.
+fn crosses(a: f32, b: f32, level: f32) -> bool {
+    (a < level && b >= level) || (b < level && a >= level)
+}
+
+/// Blue where space shrinks, white where it keeps its volume, red where it grows; full at a half and
+/// at twice the volume.
+pub(super) fn jacobian_colour(determinant: f32) -> [u8; 3] {
+    let change = determinant.max(1e-6).log2().clamp(-1.0, 1.0);
+    let fade = |full: f32| (255.0 - change.abs() * (255.0 - full)) as u8;
+    if change < 0.0 {
+        [fade(33.0), fade(102.0), fade(172.0)]
+    } else {
+        [fade(178.0), fade(24.0), fade(43.0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_lie_where_the_level_is_crossed_and_not_beyond_the_border() {
+        let values = [0.0, 0.4, 0.6, f32::NAN, 0.0, 0.4, 0.6, 1.0];
+        let mut picture = Picture::grey([4, 2], &values);
+        picture.lines(&values, &[0.5], [1, 2, 3]);
+        let drawn: Vec<bool> = picture.rgb.iter().map(|rgb| *rgb == [1, 2, 3]).collect();
+        assert_eq!(
+            drawn,
+            [false, true, false, false, false, true, false, false]
+        );
+        assert_eq!(picture.rgb[3], NOTHING);
+    }
+
+    #[test]
+    fn a_png_can_be_read_again() {
+        let picture = Picture::grey([3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        let wide = Picture::side_by_side(&[&picture, &picture]);
+        let mut reader = png::Decoder::new(std::io::Cursor::new(wide.png()))
+            .read_info()
+            .unwrap();
+        let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut rgb).unwrap();
+        assert_eq!((info.width, info.height), (3 + 8 + 3, 2));
+        assert_eq!(&rgb, wide.rgb.as_flattened());
+    }
+
+    #[test]
+    fn shrinking_is_blue_and_growing_is_red() {
+        assert_eq!(jacobian_colour(1.0), [255; 3]);
+        let (small, large) = (jacobian_colour(0.5), jacobian_colour(4.0));
+        assert!(small[2] > small[0] && large[0] > large[2]);
+        assert_eq!(jacobian_colour(-1.0), jacobian_colour(0.5));
+    }
+}

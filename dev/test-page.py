@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""test-page.py BROWSER PAGE WORK: looks at a page of the aligner with a headless browser.
+
+Once as it is, once with the pictures before the registration chosen. A request of the page to the
+network would show in the browser's own log, as that of a control page must.
+"""
+import json
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+from PIL import Image
+
+BROWSER, PAGE, WORK = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+# Colours of the lines of the template and of the patch.
+TEMPLATE, PATCH = (0, 200, 255), (255, 176, 0)
+passed = failed = 0
+
+
+def check(what, good, detail=""):
+    global passed, failed
+    passed, failed = passed + bool(good), failed + (not good)
+    print(f"{'ok    ' if good else 'FAILED'} {what} {'' if good else detail}")
+
+
+def look(page, name):
+    """Screenshot of a page, rows x columns x RGB, and every address that it asked for."""
+    picture, log = WORK / f"{name}.png", WORK / f"{name}.json"
+    subprocess.run(
+        [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+         "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={WORK / 'profile'}",
+         "--window-size=1300,2600", f"--log-net-log={log}", f"--screenshot={picture}", page.as_uri()],
+        check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return np.asarray(Image.open(picture).convert("RGB")).astype(int), addresses(log.read_text())
+
+
+def addresses(text):
+    """Addresses other than of files and of data that a page asked for, from the browser's log of its
+    network stack. What the browser asks for its own sake has no origin there."""
+    found = set()
+    for event in json.loads(text)["events"]:
+        parameters = event.get("params", {})
+        url = urlsplit(str(parameters.get("url", "")))
+        if url.scheme not in ("", "file", "data", "blob") and parameters.get("initiator", "not an origin") != "not an origin":
+            found.add(url.geturl())
+    return found
+
+
+def count(picture, colour, reach=12):
+    return int((abs(picture - colour) <= reach).all(axis=2).sum())
+
+
+def main():
+    control = WORK / "control.html"
+    control.write_text('<img src="http://elsewhere.invalid/x.png">')
+    _, asked = look(control, "control")
+    check("a page that asks the network is caught", asked == {"http://elsewhere.invalid/x.png"}, asked)
+
+    seen, asked = look(PAGE, "after")
+    after = count(seen, TEMPLATE)
+    check("the template's lines are seen", after > 1000, after)
+    red, blue = seen[..., 0], seen[..., 2]
+    reds, blues = ((red > blue + 30) & (red > 150)).sum(), ((blue > red + 30) & (blue > 150)).sum()
+    check("the map of the Jacobian is seen", reds > 5000 and blues > 5000, (reds, blues))
+    check("nothing is asked of the network", not asked, asked)
+    # The other radio button, chosen in the file: the page has no script to click it.
+    text = PAGE.read_text()
+    chosen = text.replace('id="show-after" checked', 'id="show-after"').replace('id="show-before"', 'id="show-before" checked', 1)
+    check("one choice was changed", chosen != text)
+    other = WORK / "before.html"
+    other.write_text(chosen)
+    seen_before, asked = look(other, "before")
+    check("nothing is asked of the network for the other pictures", not asked, asked)
+    # Before the registration the template's lines leave more of the patch's uncovered.
+    patch, patch_before = count(seen, PATCH), count(seen_before, PATCH)
+    check("before, more of the patch's lines lie bare", patch_before > 1.2 * patch, (patch_before, patch))
+    print(f"page: {passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+main()
