@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Other programs read what the aligner writes: nibabel, and ANTs through antspyx.
+"""Other programs read what the aligner writes: nibabel, ANTs through antspyx, SimpleITK, nitransforms.
 
     test-interop.py ALIGNER RESULTS
 
@@ -7,6 +7,7 @@ RESULTS is the output folder of the bundled example. Every check compares number
 program computed from our files with those that the aligner computed itself. Closing line:
 `interop: N passed, M failed`.
 """
+import csv
 import json
 import pathlib
 import subprocess
@@ -14,7 +15,9 @@ import sys
 import tempfile
 
 import nibabel as nib
+import nitransforms
 import numpy as np
+import SimpleITK as sitk
 from ants.internal import get_lib_fn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -54,6 +57,46 @@ def inside_patch(results):
     return np.all((position >= 1) & (position <= last - 1), axis=0).reshape(image.shape)
 
 
+def simpleitk(results, ours):
+    """The template onto the patch; a composite applies what was added last first."""
+    field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(results / "warp.nii.gz"), sitk.sitkVectorFloat64))
+    affine = sitk.ReadTransform(str(results / "affine.txt"))
+    both = sitk.CompositeTransform([affine, field])
+    template, patch = (sitk.ReadImage(str(DATA / name)) for name in ("template_depth.nii.gz", "patch_image.nii.gz"))
+    image = sitk.Resample(template, patch, both, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    close("SimpleITK: template onto the patch through warp and affine", ours, sitk.GetArrayFromImage(image).T, 1e-3)
+
+
+def points(aligner, results, folder):
+    """Points of the patch through each transform and through both, beside nitransforms."""
+    patch = nib.load(DATA / "patch_image.nii.gz")
+    # Voxel centres: there, no interpolation of the field can differ.
+    voxels = np.random.default_rng(7).integers(3, np.array(patch.shape) - 3, (200, 3))
+    start = nib.affines.apply_affine(patch.affine, voxels)
+    with open(folder / "points.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["x", "y", "z"], *start.tolist()])
+
+    def ours(*transforms):
+        arguments = [aligner, "--quiet", "apply", "--points", folder / "points.csv", "-o", folder / "mapped.csv"]
+        for transform in transforms:
+            arguments += ["-t", results / transform]
+        subprocess.run(arguments, check=True)
+        with open(folder / "mapped.csv", newline="") as file:
+            return np.array([[float(row[axis]) for axis in "xyz"] for row in csv.DictReader(file)])
+
+    warp = nitransforms.nonlinear.DenseFieldTransform.from_filename(results / "warp.nii.gz", fmt="itk")
+    affine = nitransforms.linear.Affine.from_filename(results / "affine.txt", fmt="itk")
+    warped = np.asarray(warp.map(start))
+    for name, mine, theirs in [
+        ("warp", ours("warp.nii.gz"), warped),
+        ("affine", ours("affine.txt"), affine.map(start)),
+        ("warp, then affine", ours("warp.nii.gz", "affine.txt"), affine.map(warped)),
+    ]:
+        worst, moved = np.abs(mine - theirs).max(), np.abs(theirs - start).max()
+        check(f"nitransforms: points through the {name}", worst < 1e-3 and moved > 0.1,
+              f"largest {worst:.1e} mm, moved {moved:.2f} mm")
+
+
 def main():
     aligner, results = sys.argv[1], pathlib.Path(sys.argv[2])
     folder = pathlib.Path(tempfile.mkdtemp())
@@ -80,6 +123,8 @@ def main():
     ours = apply("t.nii.gz", data("template_depth.nii.gz"), data("patch_image.nii.gz"), path("warp.nii.gz"), path("affine.txt"))
     theirs = ants_apply("ta.nii.gz", data("template_depth.nii.gz"), data("patch_image.nii.gz"), path("warp.nii.gz"), path("affine.txt"))
     close("antsApplyTransforms: template onto the patch through warp and affine", ours, theirs, 1e-3)
+    simpleitk(results, ours)
+    points(aligner, results, folder)
     linear = ants_apply("tl.nii.gz", data("template_depth.nii.gz"), data("patch_image.nii.gz"), path("affine.txt"))
     check("the warp matters", np.abs(linear - theirs).mean() > 0.01, f"mean change {np.abs(linear - theirs).mean():.3f}")
     patch_depth = values(path("patch_segmentation-equivolumetric-depth.nii.gz"))

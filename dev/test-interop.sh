@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the bundled example and lets other programs (ANTs, nibabel) read the result.
+# Runs the bundled example and lets other programs (ANTs, SimpleITK, nitransforms, nibabel) read the result.
 # They are installed into a cached virtual environment; closing line: "interop: N passed, M failed".
 . "$(dirname "$0")/lib/common.sh"
 
