@@ -22,7 +22,9 @@ mod components;
 mod error;
 mod findings;
 mod laplace;
+mod mixing;
 mod multigrid;
+mod relax;
 mod sheet;
 mod tissue;
 mod transport;
@@ -30,6 +32,8 @@ mod transport;
 use columns::{Columns, EXPOSED, Point};
 use findings::Facts;
 use laplace::{Harmonic, Laplacian, Stop};
+use multigrid::{Hierarchy, Multigrid};
+use rayon::prelude::*;
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
@@ -69,7 +73,7 @@ const CONVERGED: Stop = Stop {
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 1e-3,
+    change: 2e-3,
     cycles: 100,
 };
 
@@ -215,12 +219,17 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
         let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
         progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
     };
-    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(0.5, CONVERGED, &mut tick)?;
-    let harmonic = depth.into_iter().map(Harmonic::new).collect();
+    let hierarchy = Hierarchy::build(&sheet.cells());
+    let depth = Laplacian::of_depth(sheet, thickness_mm);
+    let mut coarser = Multigrid::new(&hierarchy, |cell| depth.arms(cell));
+    let depth = depth.solve(&mut coarser, 0.5, CONVERGED, &mut tick)?;
+    let harmonic = depth.into_par_iter().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
-    let exposure = Laplacian::of_exposure(sheet).solve(0.0, EXPOSURE, &mut late)?;
+    let exposure = Laplacian::of_exposure(sheet);
+    coarser.change_ends(|cell| exposure.arms(cell));
+    let exposure = exposure.solve(&mut coarser, 0.0, EXPOSURE, &mut late)?;
     let exposure = exposure
-        .into_iter()
+        .into_par_iter()
         .map(|value| (value * f64::from(EXPOSED)) as u16);
     Ok(Solved {
         harmonic,

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::components::{CSF, GREY, WHITE};
 use super::sheet::{neighbour, position};
+use crate::wide::wide;
 
 /// A surface on the grid edge from a grey voxel to a neighbour.
 pub(super) struct Crossing {
@@ -92,7 +93,10 @@ impl<'a> Smoother<'a> {
         if edges.is_empty() {
             return Vec::new();
         }
-        let smoothed = self.smooth(start, tissue);
+        let smoothed = wide(
+            #[inline(always)]
+            || self.smooth(start, tissue),
+        );
         edges
             .into_iter()
             .map(|(voxel, direction, other)| Crossing {
@@ -133,6 +137,7 @@ impl<'a> Smoother<'a> {
     }
 
     /// K ∗ the mask of `tissue`, over the brick and one voxel around it.
+    #[inline(always)]
     fn smooth(&self, start: [usize; 3], tissue: u8) -> Patch {
         let once = self.blur(self.mask(start, tissue));
         let mut twice = self.blur(Patch {
@@ -181,10 +186,12 @@ impl<'a> Smoother<'a> {
         }
     }
 
-    fn blur(&self, patch: Patch) -> Patch {
-        (0..3).fold(patch, |patch, axis| {
-            patch.filtered(axis, &self.kernels[axis])
-        })
+    #[inline(always)]
+    fn blur(&self, mut patch: Patch) -> Patch {
+        for axis in 0..3 {
+            patch = patch.filtered(axis, &self.kernels[axis]);
+        }
+        patch
     }
 }
 
@@ -196,6 +203,7 @@ impl Patch {
     }
 
     /// Filtered along one axis; shorter by the kernel's length less one.
+    #[inline(always)]
     fn filtered(&self, axis: usize, kernel: &[f32]) -> Self {
         let (mut start, mut size) = (self.start, self.size);
         start[axis] += (kernel.len() / 2) as isize;

@@ -144,7 +144,7 @@ fn near_faces(facts: &Facts<'_>) -> Option<String> {
     let ends_at_face = |direction: usize, link: &Link| {
         sheet.shape[direction / 2] > 1 && link.end() == End::Outside
     };
-    let cut = sheet.links.iter().any(|links| {
+    let cut = sheet.rim().any(|links| {
         links
             .iter()
             .enumerate()
