@@ -206,7 +206,8 @@ impl Sheet {
             blacks: blocks(&voxel[red..]),
             voxel,
         };
-        for crossing in boundary::crossings(state, shape, spacing) {
+        let thickness_mm = sheet.mean_thickness_mm();
+        for crossing in boundary::crossings(state, shape, spacing, thickness_mm) {
             sheet.place(number[crossing.voxel as usize] as usize, &crossing);
         }
         sheet
