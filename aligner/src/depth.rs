@@ -13,6 +13,8 @@
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
 //!
+//! `layers` cuts a finished map into layers of equal volume.
+//!
 //! Reading files and choosing what depth is used for is left to others.
 
 mod boundary;
@@ -22,6 +24,7 @@ mod components;
 mod error;
 mod findings;
 mod laplace;
+mod layers;
 mod mixing;
 mod multigrid;
 mod relax;
@@ -37,6 +40,7 @@ use rayon::prelude::*;
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
+pub use layers::layers;
 pub use tissue::{Tissue, tissues_from_labels};
 
 use crate::observer::{self, Interrupted, Observer, Step};
@@ -57,6 +61,10 @@ pub struct DepthMap {
     /// where depth is a stand-in: the Laplace value where no streamline arrives, 0.5 in grey matter
     /// without two sides.
     pub validity: Volume<f32>,
+    /// Length of the streamline through each voxel in mm: the local thickness of the cortex. 0 outside
+    /// of grey matter, and where no streamline reaches both surfaces; never NaN. At faces of the image,
+    /// where columns are cut, it counts on a flat sheet beyond.
+    pub thickness_mm: Volume<f32>,
     /// Median length of the streamlines in mm over grey voxels with validity of at least ½; 0 if
     /// there are none.
     pub median_thickness_mm: f64,
@@ -105,7 +113,8 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         change,
     } = solve(&sheet, observer)?;
     progress(observer, SOLVED, None)?;
-    let columns = Columns::integrate(&sheet, harmonic, exposure);
+    let columns = Columns::integrate(&sheet, &harmonic, &exposure);
+    drop((harmonic, exposure));
     progress(observer, 0.95, None)?;
     let mut thickness_mm = columns.thickness_mm(TRUSTED);
     let median_mm = median(&mut thickness_mm);
@@ -115,21 +124,33 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         bare_faces: findings::count_bare_faces(&state, shape),
         thickness_mm: &thickness_mm,
         median_mm,
-        unreached: columns.unreached(),
+        unreached: columns.unreached,
         unsettled: (change >= CONVERGED.change).then_some(change),
     });
-    // The compact arrays are freed before the two images are made.
+    // The compact arrays are freed before the images are made.
     drop(thickness_mm);
     let voxels = sheet.into_voxels();
-    let points = columns.into_points();
-    let (depth, validity) = assemble(labels, &state, &voxels, &points);
-    progress(observer, 1.0, None)?;
-    Ok(DepthMap {
-        depth,
-        validity,
+    let points = columns.points;
+    let image = |outside: [f32; 4], value: fn(&Point) -> f32| {
+        let mut image = Volume::filled(labels.grid, 0.0);
+        paint(
+            image.values_mut(),
+            &state,
+            outside,
+            (&voxels, &points),
+            value,
+        );
+        image
+    };
+    let map = DepthMap {
+        depth: image([0.0, 0.5, 1.0, 0.5], |point| point.depth),
+        validity: image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
+        thickness_mm: image([0.0; 4], |point| point.thickness_mm),
         median_thickness_mm: median_mm,
         warnings,
-    })
+    };
+    progress(observer, 1.0, None)?;
+    Ok(map)
 }
 
 /// Share of the work that is done once L is known.
@@ -248,27 +269,18 @@ fn median(values: &mut [f32]) -> f64 {
     f64::from(value)
 }
 
-fn assemble(
-    labels: &Volume<Tissue>,
+/// Fills an image: grey voxels from the points at `voxels`, the others by their state.
+fn paint(
+    image: &mut [f32],
     state: &[u8],
-    voxels: &[u32],
-    points: &[Point],
-) -> (Volume<f32>, Volume<f32>) {
-    let mut depth = labels.map(|tissue| match tissue {
-        Tissue::Csf => 0.0,
-        Tissue::Grey => 0.5,
-        Tissue::White => 1.0,
-    });
-    let mut validity = Volume::filled(labels.grid, 1.0);
-    let (depths, validities) = (depth.values_mut(), validity.values_mut());
-    for (value, &state) in validities.iter_mut().zip(state) {
-        if state == components::ONE_SIDED {
-            *value = 0.0;
-        }
+    outside: [f32; 4],
+    (voxels, points): (&[u32], &[Point]),
+    value: impl Fn(&Point) -> f32,
+) {
+    for (pixel, &state) in image.iter_mut().zip(state) {
+        *pixel = outside[usize::from(state)];
     }
     for (&voxel, point) in voxels.iter().zip(points) {
-        depths[voxel as usize] = point.depth;
-        validities[voxel as usize] = point.validity;
+        image[voxel as usize] = value(point);
     }
-    (depth, validity)
 }
