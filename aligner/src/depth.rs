@@ -100,6 +100,15 @@ const TRUSTED: f32 = 0.5;
 /// [`DepthError`] if a tissue is missing, more than half of the grey matter lacks a side, the grid
 /// has no usable voxel size, or the observer asks to stop.
 pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<DepthMap, DepthError> {
+    // Inside the pool: from outside, each of the many small steps on coarse grids would wait for a
+    // thread to wake up.
+    rayon::scope(|_| compute_in_pool(labels, observer))
+}
+
+fn compute_in_pool(
+    labels: &Volume<Tissue>,
+    observer: &dyn Observer,
+) -> Result<DepthMap, DepthError> {
     let shape = labels.grid.shape;
     let spacing = usable_spacing(labels)?;
     let mut state: Vec<u8> = labels.values().iter().map(|&tissue| tissue as u8).collect();
@@ -133,24 +142,27 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
     let points = columns.points;
     let image = |outside: [f32; 4], value: fn(&Point) -> f32| {
         let mut image = Volume::filled(labels.grid, 0.0);
-        paint(
-            image.values_mut(),
-            &state,
-            outside,
-            (&voxels, &points),
-            value,
-        );
+        let pixels = image.values_mut();
+        paint(pixels, &state, outside, (&voxels, &points), value);
         image
     };
-    let map = DepthMap {
-        depth: image([0.0, 0.5, 1.0, 0.5], |point| point.depth),
-        validity: image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
-        thickness_mm: image([0.0; 4], |point| point.thickness_mm),
+    let (depth, (validity, thickness_mm)) = rayon::join(
+        || image([0.0, 0.5, 1.0, 0.5], |point| point.depth),
+        || {
+            rayon::join(
+                || image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
+                || image([0.0; 4], |point| point.thickness_mm),
+            )
+        },
+    );
+    progress(observer, 1.0, None)?;
+    Ok(DepthMap {
+        depth,
+        validity,
+        thickness_mm,
         median_thickness_mm: median_mm,
         warnings,
-    };
-    progress(observer, 1.0, None)?;
-    Ok(map)
+    })
 }
 
 /// Share of the work that is done once L is known.

@@ -28,8 +28,9 @@ const SWEEPS: u32 = 2;
 /// Rounds over the coarser grids in the first cycle: from a constant, they find most of the solution.
 const FIRST: usize = 4;
 
-/// Least number of cycles after which corrections are judged.
-const PROBATION: u32 = 6;
+/// Cycles without progress after which corrections are given up. The largest change may rise for a
+/// while although the mean one falls.
+const PATIENCE: u32 = 6;
 
 /// Relaxation factor where corrections do not help.
 const OVER: f64 = 1.8;
@@ -127,7 +128,7 @@ impl<'a> Laplacian<'a> {
         let relaxation = Relaxation::new(self.sheet, self.weight, |links| self.equation(links));
         let mut mixing = Mixing::new(self.sheet.len() - red);
         let mut omega = 1.0;
-        let mut best = f64::INFINITY;
+        let mut best = (0, f64::INFINITY);
         for cycle in 1..=stop.cycles {
             for _ in 0..SWEEPS {
                 relaxation.sweep(&mut values, omega, mixing.moved());
@@ -145,11 +146,12 @@ impl<'a> Laplacian<'a> {
             if change < stop.change {
                 break;
             }
-            if cycle > PROBATION && change > best {
+            if change < best.1 {
+                best = (cycle, change);
+            } else if cycle > best.0 + PATIENCE {
                 // Sweeps alone always converge.
                 omega = OVER;
             }
-            best = best.min(change);
         }
         let (reds, blacks) = values.split_at_mut(red);
         relaxation.relax_reds(reds, blacks, 1.0);
