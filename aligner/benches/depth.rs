@@ -190,7 +190,7 @@ fn noise(report: &mut Report) {
             let noisy = shape.noisy(voxels, 7);
             let map = solve(&noisy);
             let finite = |volume: &Volume<f32>| volume.values().iter().all(|v| v.is_finite());
-            assert!(finite(&map.depth) && finite(&map.validity) && finite(&map.thickness_mm));
+            assert!(finite(&map.depth) && finite(&map.validity) && finite(&map.thickness_mm()));
             let noisy = noisy.errors(&map, which);
             let name = format!("{name}_{voxels}_noisy_over_clean");
             report.figure(

@@ -109,7 +109,7 @@ fn compute_depth(args: &DepthArgs, quiet: bool, reporter: &Reporter) -> Result<(
         outputs::write_validity(path, &map.validity)?;
     }
     if let Some(path) = &args.thickness {
-        outputs::write_thickness(path, &map.thickness_mm)?;
+        outputs::write_thickness(path, &map.thickness_mm())?;
     }
     if let (Some(path), Some(count)) = (&args.layers, args.layer_count) {
         let layers = depth::layers(&tissues, &map, count);

@@ -7,8 +7,8 @@
 //!
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
 //! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
-//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, with the help
-//!    of the coarser grids of `multigrid`;
+//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface: `relax` sweeps over the
+//!    voxels, `multigrid` corrects from coarser grids, `mixing` learns from the last cycles;
 //! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
@@ -61,15 +61,30 @@ pub struct DepthMap {
     /// where depth is a stand-in: the Laplace value where no streamline arrives, 0.5 in grey matter
     /// without two sides.
     pub validity: Volume<f32>,
-    /// Length of the streamline through each voxel in mm: the local thickness of the cortex. 0 outside
-    /// of grey matter, and where no streamline reaches both surfaces; never NaN. At faces of the image,
-    /// where columns are cut, it counts on a flat sheet beyond.
-    pub thickness_mm: Volume<f32>,
     /// Median length of the streamlines in mm over grey voxels with validity of at least ½; 0 if
     /// there are none.
     pub median_thickness_mm: f64,
     /// What a user should know, in plain words with counts.
     pub warnings: Vec<String>,
+    /// Grey voxels with two sides: their flat index, x fastest, and the length of their streamlines in
+    /// mm.
+    columns: Vec<(u32, f32)>,
+}
+
+impl DepthMap {
+    /// Length of the streamline through each voxel in mm: the local thickness of the cortex, on the grid
+    /// of `depth`.
+    ///
+    /// 0 outside of grey matter, and where no streamline reaches both surfaces; never NaN. At faces of
+    /// the image, where columns are cut, it counts on a flat sheet beyond.
+    pub fn thickness_mm(&self) -> Volume<f32> {
+        let mut thickness = Volume::filled(self.depth.grid, 0.0);
+        let values = thickness.values_mut();
+        for &(voxel, mm) in &self.columns {
+            values[voxel as usize] = mm;
+        }
+        thickness
+    }
 }
 
 /// Relaxation ends when no value of L changes by more than this in a sweep. What is still missing then
@@ -122,8 +137,7 @@ fn compute_in_pool(
         change,
     } = solve(&sheet, observer)?;
     progress(observer, SOLVED, None)?;
-    let columns = Columns::integrate(&sheet, &harmonic, &exposure);
-    drop((harmonic, exposure));
+    let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
     let mut thickness_mm = columns.thickness_mm(TRUSTED);
     let median_mm = median(&mut thickness_mm);
@@ -146,22 +160,19 @@ fn compute_in_pool(
         paint(pixels, &state, outside, (&voxels, &points), value);
         image
     };
-    let (depth, (validity, thickness_mm)) = rayon::join(
+    let (depth, validity) = rayon::join(
         || image([0.0, 0.5, 1.0, 0.5], |point| point.depth),
-        || {
-            rayon::join(
-                || image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
-                || image([0.0; 4], |point| point.thickness_mm),
-            )
-        },
+        || image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
     );
+    let lengths = points.into_iter().map(|point| point.thickness_mm);
+    let columns = voxels.into_iter().zip(lengths).collect();
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
         validity,
-        thickness_mm,
         median_thickness_mm: median_mm,
         warnings,
+        columns,
     })
 }
 

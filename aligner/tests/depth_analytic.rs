@@ -154,7 +154,8 @@ fn tissues_have_exact_depths_and_nothing_is_nan() {
 fn thickness_is_that_of_the_sheet_and_zero_elsewhere() {
     let sample = Shape::Slab.sample(16, CUBES);
     let map = solve(&sample);
-    let voxels = map.thickness_mm.values().iter().zip(map.validity.values());
+    let thickness = map.thickness_mm();
+    let voxels = thickness.values().iter().zip(map.validity.values());
     for ((&thickness, &validity), &tissue) in voxels.zip(sample.labels.values()) {
         if tissue != Tissue::Grey {
             assert_eq!(thickness, 0.0);

@@ -32,23 +32,22 @@ impl Columns {
     ///
     /// `harmonic` is the harmonic function, `exposure` the harmonic measure of the faces of the
     /// image in units of 1 / [`EXPOSED`], at each grey voxel.
-    pub(super) fn integrate(sheet: &Sheet, harmonic: &[Harmonic], exposure: &[u16]) -> Self {
+    pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<u16>) -> Self {
         let (pial, white) = rayon::join(
-            || flow_from(Side::Pial, sheet, harmonic),
-            || flow_from(Side::White, sheet, harmonic),
+            || flow_from(Side::Pial, sheet, &harmonic),
+            || flow_from(Side::White, sheet, &harmonic),
         );
-        let columns = (pial.par_iter().zip(&white)).zip(harmonic.par_iter().zip(exposure));
-        let points = columns
-            .map(|((&pial, &white), (&harmonic, &exposure))| {
-                join(pial, white, harmonic.value() as f32, exposure)
-            })
-            .collect();
-        let joined = pial.par_iter().zip(&white);
+        let sides = pial.par_iter().zip(&white);
+        let unreached = sides.filter(|&(&pial, &white)| ratio(pial, white).is_none());
+        let unreached = unreached.count();
+        // One after the other, so that the points take the place of the flows in memory.
+        let columns = pial.into_iter().zip(white).zip(harmonic).zip(exposure);
+        let points = columns.map(|(((pial, white), harmonic), exposure)| {
+            join(pial, white, harmonic.value() as f32, exposure)
+        });
         Self {
-            points,
-            unreached: joined
-                .filter(|&(&pial, &white)| ratio(pial, white).is_none())
-                .count(),
+            points: points.collect(),
+            unreached,
         }
     }
 

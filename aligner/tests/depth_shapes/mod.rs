@@ -271,7 +271,10 @@ impl Sample {
                 Where::Valid(least) => validity.values()[flat] >= least,
             };
             if scored {
-                errors.push((f64::from(depth.values()[flat]) - self.truth.values()[flat]).abs());
+                errors.push(
+                    (f64::from(depth.values()[flat]) - self.truth.values()[flat].clamp(0.0, 1.0))
+                        .abs(),
+                );
             }
         }
         assert!(!errors.is_empty());
