@@ -1,7 +1,7 @@
 //! Figures of the cortical depth: errors on sheets with a known depth, time and memory.
 //!
-//! One line per figure: `figure <name> <value> <unit> bar <bar> ok|short`. The torus is missing: its
-//! truth has no closed form.
+//! One line per figure: `figure <name> <value> <unit> bar <bar> ok|short`. Lines with `beside` give the
+//! mean error of the equidistant depth on the same labels.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
     reason = "a benchmark prints, and may fail loudly"
 )]
 
+mod depth_peers;
 #[path = "../tests/depth_shapes/mod.rs"]
 mod depth_shapes;
 mod support;
@@ -37,19 +38,40 @@ fn errors(
     report.figure(&format!("{name}_p95"), errors.p95, "depth", bars.1);
 }
 
+/// The errors beside that of the equidistant depth, for cubic voxels.
+fn compared(
+    report: &mut Report,
+    name: &str,
+    run: (&Sample, &DepthMap),
+    which: Where,
+    bars: (f64, f64),
+) {
+    errors(report, name, run, which, bars);
+    let simple = depth_peers::equidistant(&run.0.labels);
+    let simple = run.0.errors_of(&simple, &run.1.validity, which);
+    println!(
+        "beside {name} equidistant mean {:.3e} p95 {:.3e}",
+        simple.mean, simple.p95
+    );
+}
+
 fn main() {
     if let Some(name) = support::asked() {
         support::answer(match name.as_str() {
             "patch" => cost(&patch()),
-            _ => cost(&Shape::Convex.sample(57, CUBES).labels),
+            "convex" => cost(&Shape::Convex.labels(57, CUBES)),
+            _ => cost(&Shape::Convex.labels(114, CUBES)),
         });
         return;
     }
     let mut report = Report::default();
     costs(&mut report, "patch", "patch_110x120x100", [0.3, 0.6, 60.0]);
     costs(&mut report, "convex", "convex_257", [4.0, 7.2, 400.0]);
+    costs(&mut report, "large", "convex_513", [40.0, 80.0, 2500.0]);
     closed(&mut report);
     cut(&mut report);
+    noise(&mut report);
+    monotone(&mut report);
     symmetry(&mut report);
     report.end();
 }
@@ -98,7 +120,21 @@ fn closed(report: &mut Report) {
         for (name, shape) in [("convex", Shape::Convex), ("concave", Shape::Concave)] {
             let sample = shape.sample(voxels, CUBES);
             let name = format!("{name}_{voxels}");
-            errors(report, &name, (&sample, &solve(&sample)), Where::All, bars);
+            compared(report, &name, (&sample, &solve(&sample)), Where::All, bars);
+        }
+    }
+    for (voxels, bars) in [
+        (8, (0.016, 0.050)),
+        (16, (0.006, 0.019)),
+        (32, (0.003, 0.010)),
+    ] {
+        for (name, shape) in [
+            ("torus", Shape::Torus),
+            ("torus_oblique", Shape::ObliqueTorus),
+        ] {
+            let sample = shape.sample(voxels, CUBES);
+            let name = format!("{name}_{voxels}");
+            compared(report, &name, (&sample, &solve(&sample)), Where::All, bars);
         }
     }
     let sample = Shape::Convex.sample(16, [1.0, 1.0, 3.0]);
@@ -116,7 +152,7 @@ fn cut(report: &mut Report) {
     for (voxels, bars) in [(8, (0.014, 0.042)), (32, (0.004, 0.011))] {
         let sample = Shape::Fold.sample(voxels, CUBES);
         let name = format!("fold_core_{voxels}");
-        errors(report, &name, (&sample, &solve(&sample)), Where::Core, bars);
+        compared(report, &name, (&sample, &solve(&sample)), Where::Core, bars);
     }
     for (name, shape, all, core) in [
         ("slab", Shape::Slab, (0.013, 0.040), Some((0.003, 0.007))),
@@ -127,7 +163,7 @@ fn cut(report: &mut Report) {
         let sample = shape.sample(16, CUBES);
         let map = solve(&sample);
         let run = (&sample, &map);
-        errors(report, &format!("{name}_all_16"), run, Where::All, all);
+        compared(report, &format!("{name}_all_16"), run, Where::All, all);
         let half = (all.0 / 2.0, all.1 / 2.0);
         errors(
             report,
@@ -137,8 +173,53 @@ fn cut(report: &mut Report) {
             half,
         );
         if let Some(core) = core {
-            errors(report, &format!("{name}_core_16"), run, Where::Core, core);
+            compared(report, &format!("{name}_core_16"), run, Where::Core, core);
         }
+    }
+}
+
+/// Labels off by up to half a voxel along each axis, against clean ones.
+fn noise(report: &mut Report) {
+    for voxels in [8, 16, 32] {
+        for (name, shape, which) in [
+            ("convex", Shape::Convex, Where::All),
+            ("fold_core", Shape::Fold, Where::Core),
+        ] {
+            let clean = shape.sample(voxels, CUBES);
+            let clean = clean.errors(&solve(&clean), which);
+            let noisy = shape.noisy(voxels, 7);
+            let map = solve(&noisy);
+            let finite = |volume: &Volume<f32>| volume.values().iter().all(|v| v.is_finite());
+            assert!(finite(&map.depth) && finite(&map.validity) && finite(&map.thickness_mm()));
+            let noisy = noisy.errors(&map, which);
+            let name = format!("{name}_{voxels}_noisy_over_clean");
+            report.figure(
+                &format!("{name}_mean"),
+                noisy.mean / clean.mean,
+                "ratio",
+                2.0,
+            );
+            report.figure(&format!("{name}_p95"), noisy.p95 / clean.p95, "ratio", 2.0);
+        }
+    }
+}
+
+/// The largest ratio of the mean error to that with half as many voxels.
+fn monotone(report: &mut Report) {
+    for (name, shape, which) in [
+        ("convex", Shape::Convex, Where::All),
+        ("torus", Shape::Torus, Where::All),
+        ("slab_core", Shape::Slab, Where::Core),
+        ("cylinder_core", Shape::Cylinder, Where::Core),
+        ("fold_core", Shape::Fold, Where::Core),
+    ] {
+        let means = [4, 8, 16, 32].map(|voxels| {
+            let sample = shape.sample(voxels, CUBES);
+            sample.errors(&solve(&sample), which).mean
+        });
+        let ratios = means.windows(2).map(|pair| pair[1] / pair[0]);
+        let largest = ratios.fold(0.0, f64::max);
+        report.figure(&format!("{name}_4_to_32_falls"), largest, "ratio", 1.0);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZero, path::PathBuf};
 
 use alignment_api::{Interpolation, LandmarkMode, Preset, Space};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -86,6 +86,16 @@ pub struct DepthArgs {
     /// The validity map to write.
     #[arg(long)]
     pub validity: Option<PathBuf>,
+    /// The map of the cortex's thickness in mm to write; 0 outside, and where it is unknown.
+    #[arg(long, value_name = "FILE")]
+    pub thickness: Option<PathBuf>,
+    /// The layers of equal volume to write: 1 at the pial surface, 0 outside, and where depth is
+    /// unknown.
+    #[arg(long, value_name = "FILE", requires = "layer_count")]
+    pub layers: Option<PathBuf>,
+    /// Number of layers, 1 to 255.
+    #[arg(long, value_name = "N", requires = "layers")]
+    pub layer_count: Option<NonZero<u8>>,
     /// Values that mean outside of the brain.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true, default_values_t = [0])]
     pub csf: Vec<i32>,

@@ -108,5 +108,12 @@ fn compute_depth(args: &DepthArgs, quiet: bool, reporter: &Reporter) -> Result<(
     if let Some(path) = &args.validity {
         outputs::write_validity(path, &map.validity)?;
     }
+    if let Some(path) = &args.thickness {
+        outputs::write_thickness(path, &map.thickness_mm())?;
+    }
+    if let (Some(path), Some(count)) = (&args.layers, args.layer_count) {
+        let layers = depth::layers(&tissues, &map, count);
+        outputs::write_layers(path, &layers, count.get())?;
+    }
     Ok(())
 }

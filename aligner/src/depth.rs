@@ -7,11 +7,13 @@
 //!
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
 //! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
-//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface, with the help
-//!    of the coarser grids of `multigrid`;
+//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface: `relax` sweeps over the
+//!    voxels, `multigrid` corrects from coarser grids, `mixing` learns from the last cycles;
 //! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
+//!
+//! `layers` cuts a finished map into layers of equal volume.
 //!
 //! Reading files and choosing what depth is used for is left to others.
 
@@ -22,7 +24,10 @@ mod components;
 mod error;
 mod findings;
 mod laplace;
+mod layers;
+mod mixing;
 mod multigrid;
+mod relax;
 mod sheet;
 mod tissue;
 mod transport;
@@ -30,9 +35,12 @@ mod transport;
 use columns::{Columns, EXPOSED, Point};
 use findings::Facts;
 use laplace::{Harmonic, Laplacian, Stop};
+use multigrid::{Hierarchy, Multigrid};
+use rayon::prelude::*;
 use sheet::{MOST_GREY, Sheet};
 
 pub use error::{DepthError, LabelCounts};
+pub use layers::layers;
 pub use tissue::{Tissue, tissues_from_labels};
 
 use crate::observer::{self, Interrupted, Observer, Step};
@@ -58,6 +66,25 @@ pub struct DepthMap {
     pub median_thickness_mm: f64,
     /// What a user should know, in plain words with counts.
     pub warnings: Vec<String>,
+    /// Grey voxels with two sides: their flat index, x fastest, and the length of their streamlines in
+    /// mm.
+    columns: Vec<(u32, f32)>,
+}
+
+impl DepthMap {
+    /// Length of the streamline through each voxel in mm: the local thickness of the cortex, on the grid
+    /// of `depth`.
+    ///
+    /// 0 outside of grey matter, and where no streamline reaches both surfaces; never NaN. At faces of
+    /// the image, where columns are cut, it counts on a flat sheet beyond.
+    pub fn thickness_mm(&self) -> Volume<f32> {
+        let mut thickness = Volume::filled(self.depth.grid, 0.0);
+        let values = thickness.values_mut();
+        for &(voxel, mm) in &self.columns {
+            values[voxel as usize] = mm;
+        }
+        thickness
+    }
 }
 
 /// Relaxation ends when no value of L changes by more than this in a sweep. What is still missing then
@@ -69,7 +96,7 @@ const CONVERGED: Stop = Stop {
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 1e-3,
+    change: 2e-3,
     cycles: 100,
 };
 
@@ -88,6 +115,15 @@ const TRUSTED: f32 = 0.5;
 /// [`DepthError`] if a tissue is missing, more than half of the grey matter lacks a side, the grid
 /// has no usable voxel size, or the observer asks to stop.
 pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<DepthMap, DepthError> {
+    // Inside the pool: from outside, each of the many small steps on coarse grids would wait for a
+    // thread to wake up.
+    rayon::scope(|_| compute_in_pool(labels, observer))
+}
+
+fn compute_in_pool(
+    labels: &Volume<Tissue>,
+    observer: &dyn Observer,
+) -> Result<DepthMap, DepthError> {
     let shape = labels.grid.shape;
     let spacing = usable_spacing(labels)?;
     let mut state: Vec<u8> = labels.values().iter().map(|&tissue| tissue as u8).collect();
@@ -111,20 +147,32 @@ pub fn compute(labels: &Volume<Tissue>, observer: &dyn Observer) -> Result<Depth
         bare_faces: findings::count_bare_faces(&state, shape),
         thickness_mm: &thickness_mm,
         median_mm,
-        unreached: columns.unreached(),
+        unreached: columns.unreached,
         unsettled: (change >= CONVERGED.change).then_some(change),
     });
-    // The compact arrays are freed before the two images are made.
+    // The compact arrays are freed before the images are made.
     drop(thickness_mm);
     let voxels = sheet.into_voxels();
-    let points = columns.into_points();
-    let (depth, validity) = assemble(labels, &state, &voxels, &points);
+    let points = columns.points;
+    let image = |outside: [f32; 4], value: fn(&Point) -> f32| {
+        let mut image = Volume::filled(labels.grid, 0.0);
+        let pixels = image.values_mut();
+        paint(pixels, &state, outside, (&voxels, &points), value);
+        image
+    };
+    let (depth, validity) = rayon::join(
+        || image([0.0, 0.5, 1.0, 0.5], |point| point.depth),
+        || image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
+    );
+    let lengths = points.into_iter().map(|point| point.thickness_mm);
+    let columns = voxels.into_iter().zip(lengths).collect();
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
         validity,
         median_thickness_mm: median_mm,
         warnings,
+        columns,
     })
 }
 
@@ -215,12 +263,17 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
         let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
         progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
     };
-    let depth = Laplacian::of_depth(sheet, thickness_mm).solve(0.5, CONVERGED, &mut tick)?;
-    let harmonic = depth.into_iter().map(Harmonic::new).collect();
+    let hierarchy = Hierarchy::build(&sheet.cells());
+    let depth = Laplacian::of_depth(sheet, thickness_mm);
+    let mut coarser = Multigrid::new(&hierarchy, |cell| depth.arms(cell));
+    let depth = depth.solve(&mut coarser, 0.5, CONVERGED, &mut tick)?;
+    let harmonic = depth.into_par_iter().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
-    let exposure = Laplacian::of_exposure(sheet).solve(0.0, EXPOSURE, &mut late)?;
+    let exposure = Laplacian::of_exposure(sheet);
+    coarser.change_ends(|cell| exposure.arms(cell));
+    let exposure = exposure.solve(&mut coarser, 0.0, EXPOSURE, &mut late)?;
     let exposure = exposure
-        .into_iter()
+        .into_par_iter()
         .map(|value| (value * f64::from(EXPOSED)) as u16);
     Ok(Solved {
         harmonic,
@@ -239,27 +292,18 @@ fn median(values: &mut [f32]) -> f64 {
     f64::from(value)
 }
 
-fn assemble(
-    labels: &Volume<Tissue>,
+/// Fills an image: grey voxels from the points at `voxels`, the others by their state.
+fn paint(
+    image: &mut [f32],
     state: &[u8],
-    voxels: &[u32],
-    points: &[Point],
-) -> (Volume<f32>, Volume<f32>) {
-    let mut depth = labels.map(|tissue| match tissue {
-        Tissue::Csf => 0.0,
-        Tissue::Grey => 0.5,
-        Tissue::White => 1.0,
-    });
-    let mut validity = Volume::filled(labels.grid, 1.0);
-    let (depths, validities) = (depth.values_mut(), validity.values_mut());
-    for (value, &state) in validities.iter_mut().zip(state) {
-        if state == components::ONE_SIDED {
-            *value = 0.0;
-        }
+    outside: [f32; 4],
+    (voxels, points): (&[u32], &[Point]),
+    value: impl Fn(&Point) -> f32,
+) {
+    for (pixel, &state) in image.iter_mut().zip(state) {
+        *pixel = outside[usize::from(state)];
     }
     for (&voxel, point) in voxels.iter().zip(points) {
-        depths[voxel as usize] = point.depth;
-        validities[voxel as usize] = point.validity;
+        image[voxel as usize] = value(point);
     }
-    (depth, validity)
 }

@@ -313,6 +313,31 @@ pub fn write_page(job: &Job, page: &Page) -> Result<[Artifact; 2], Error> {
     ])
 }
 
+/// Writes a map of the thickness of the cortex in mm.
+///
+/// # Errors
+/// [`Error::Write`] naming the file.
+pub fn write_thickness(path: &Path, thickness_mm: &Volume<f32>) -> Result<Written, Error> {
+    let most = thickness_mm.values().iter().copied().fold(0.0, f32::max);
+    let header = nifti::length_header("Cortical thickness in mm", "Thickness", most);
+    let (grid, values) = (&thickness_mm.grid, thickness_mm.values());
+    Ok(nifti::write_scalar(path, grid, values, header)?)
+}
+
+/// Writes `count` layers of equal volume.
+///
+/// # Errors
+/// [`Error::Write`] naming the file.
+pub fn write_layers(path: &Path, layers: &Volume<u8>, count: u8) -> Result<Written, Error> {
+    let header = nifti::label_header(
+        "Equivolumetric layers, 1 at the pial surface",
+        "Equivol. layers",
+        count,
+    );
+    let (grid, values) = (&layers.grid, layers.values());
+    Ok(nifti::write_labels(path, grid, values, header)?)
+}
+
 /// Writes `report.json`.
 ///
 /// # Errors

@@ -7,16 +7,16 @@
 
 use rayon::prelude::*;
 
-use super::sheet::position;
+use super::sheet::{BLOCK, position};
 
 /// Marks a side without a neighbour.
 const NONE: u32 = u32::MAX;
 
-/// Bits of a parent that say in which half of it, along each axis, a cell lies.
-pub(super) const HALF: u32 = 29;
+/// Marks a side where the image ends.
+const OUTSIDE: u32 = u32::MAX - 1;
 
-/// Cells that one task updates.
-const BLOCK: usize = 8192;
+/// Bits of a parent that say in which half of it, along each axis, a cell lies.
+const HALF: u32 = 29;
 
 /// Weight of a tie between two cells in the coarse equation, by whether the cell has a sibling behind
 /// it. The distance of the coarse centres asks for 0.5 and 0.67; with that, corrections overshoot
@@ -50,24 +50,37 @@ pub(super) struct Cells<'a> {
     pub(super) at: &'a [u32],
 }
 
-/// How the cells of a grid lie in the next coarser one.
-pub(super) struct Family {
+/// A coarser grid, and how the cells of a finer one lie in it.
+pub(super) struct Nest {
+    shape: [usize; 3],
+    spacing: [f64; 3],
+    /// Flat index of each coarse cell.
+    pub(super) at: Vec<u32>,
+    /// Number of coarse cells of the first colour.
+    pub(super) red: usize,
     /// Coarse cell of each fine one, and in which half of it along each axis.
-    pub(super) parent: Vec<u32>,
-    /// Fine cells, in the order of their parents.
-    pub(super) children: Vec<u32>,
+    parent: Vec<u32>,
+    /// Fine cells, in the order of their parents and ascending for each.
+    children: Vec<u32>,
     /// Where the children of each coarse cell begin.
-    pub(super) first: Vec<u32>,
+    first: Vec<u32>,
     /// Axes along which two cells are merged.
     pub(super) merged: [bool; 3],
 }
 
+/// Where a fine cell lies.
+pub(super) struct Place {
+    /// Its coarse cell.
+    pub(super) parent: usize,
+    /// Towards which sides of the parent's centre, along each axis.
+    pub(super) sides: [usize; 3],
+}
+
 /// The equation of a coarse cell.
 pub(super) struct Row {
+    /// The neighbour in each direction, [`NONE`] or [`OUTSIDE`].
     pub(super) link: [u32; 6],
     pub(super) weight: [f32; 6],
-    /// A bit for each direction in which the image ends.
-    pub(super) outside: u8,
     /// Weight of the fixed values.
     pub(super) fixed: f32,
     /// 1 / sum of all weights; 0 if there are none.
@@ -94,7 +107,6 @@ impl Row {
     const EMPTY: Self = Self {
         link: [NONE; 6],
         weight: [0.0; 6],
-        outside: 0,
         fixed: 0.0,
         inverse: 0.0,
     };
@@ -110,67 +122,19 @@ impl Row {
         sum
     }
 
+    /// True if the image ends on either side of the axis.
+    pub(super) fn ends_along(&self, axis: usize) -> bool {
+        self.link[2 * axis] == OUTSIDE || self.link[2 * axis + 1] == OUTSIDE
+    }
+
     pub(super) fn arms(&self) -> Arms {
         let arms = std::array::from_fn(|direction| match self.link[direction] {
-            NONE if self.outside >> direction & 1 == 1 => Arm::Outside(0.0),
+            OUTSIDE => Arm::Outside(0.0),
             NONE => Arm::Free,
             link => Arm::Cell(link, self.weight[direction]),
         });
         (arms, self.fixed)
     }
-}
-
-/// Where the cells of a new level lie.
-pub(super) struct Grid {
-    pub(super) shape: [usize; 3],
-    pub(super) spacing: [f64; 3],
-    pub(super) at: Vec<u32>,
-    /// Number of cells of the first colour.
-    pub(super) red: usize,
-}
-
-/// The next coarser grid; `None` if nothing can be merged.
-pub(super) fn coarsen(
-    fine: &Cells<'_>,
-    arms: impl Fn(usize) -> Arms + Sync,
-) -> Option<(Family, Vec<Row>, Grid)> {
-    let merged = merged_axes(fine.shape, fine.spacing);
-    if merged == [false; 3] || fine.at.len() >= 1 << HALF {
-        return None;
-    }
-    let shape = std::array::from_fn(|axis| {
-        let size = fine.shape[axis];
-        if merged[axis] {
-            coarse_index(size - 1, size) + 1
-        } else {
-            size
-        }
-    });
-    let (mut parent, at, red) = number_parents(fine, shape, merged);
-    let (children, first) = sort_children(&parent, at.len());
-    for_each_block(&mut parent, 0, |cell, code| {
-        let place = position(fine.shape, fine.at[cell] as usize);
-        for axis in 0..3 {
-            *code |= (((place[axis] + 1) % 2) as u32) << (HALF + axis as u32);
-        }
-    });
-    let family = Family {
-        parent,
-        children,
-        first,
-        merged,
-    };
-    let rows = (0..at.len()).into_par_iter();
-    let rows = rows.map(|cell| family.row(cell, &arms)).collect();
-    let spacing =
-        std::array::from_fn(|axis| fine.spacing[axis] * if merged[axis] { 2.0 } else { 1.0 });
-    let grid = Grid {
-        shape,
-        spacing,
-        at,
-        red,
-    };
-    Some((family, rows, grid))
 }
 
 /// The finer axes, so that coarse cells become cubes.
@@ -252,7 +216,87 @@ fn sort_children(parent: &[u32], parents: usize) -> (Vec<u32>, Vec<u32>) {
     (children, first)
 }
 
-impl Family {
+impl Nest {
+    /// The next coarser grid; `None` if nothing can be merged.
+    pub(super) fn around(fine: &Cells<'_>) -> Option<Self> {
+        let merged = merged_axes(fine.shape, fine.spacing);
+        if merged == [false; 3] || fine.at.len() >= 1 << HALF {
+            return None;
+        }
+        let shape = std::array::from_fn(|axis| {
+            let size = fine.shape[axis];
+            if merged[axis] {
+                coarse_index(size - 1, size) + 1
+            } else {
+                size
+            }
+        });
+        let (mut parent, at, red) = number_parents(fine, shape, merged);
+        let (children, first) = sort_children(&parent, at.len());
+        for_each_block(&mut parent, 0, |cell, code| {
+            let place = position(fine.shape, fine.at[cell] as usize);
+            for axis in 0..3 {
+                *code |= (((place[axis] + 1) % 2) as u32) << (HALF + axis as u32);
+            }
+        });
+        let spacing =
+            std::array::from_fn(|axis| fine.spacing[axis] * if merged[axis] { 2.0 } else { 1.0 });
+        Some(Self {
+            shape,
+            spacing,
+            at,
+            red,
+            parent,
+            children,
+            first,
+            merged,
+        })
+    }
+
+    /// The coarse cells, to be merged in turn.
+    pub(super) fn cells(&self) -> Cells<'_> {
+        Cells {
+            shape: self.shape,
+            spacing: self.spacing,
+            at: &self.at,
+        }
+    }
+
+    /// Number of fine cells.
+    pub(super) fn finer(&self) -> usize {
+        self.parent.len()
+    }
+
+    /// Where a fine cell lies.
+    pub(super) fn place(&self, finer: usize) -> Place {
+        let code = self.parent[finer];
+        let side = |axis: u32| (2 * axis + (code >> (HALF + axis) & 1)) as usize;
+        Place {
+            parent: (code & ((1 << HALF) - 1)) as usize,
+            sides: [side(0), side(1), side(2)],
+        }
+    }
+
+    /// The fine cells in a coarse one, ascending.
+    pub(super) fn children_of(&self, cell: usize) -> &[u32] {
+        &self.children[self.first[cell] as usize..self.first[cell + 1] as usize]
+    }
+
+    /// The equations of the coarse cells from those of the fine ones.
+    pub(super) fn rows(&self, arms: impl Fn(usize) -> Arms + Sync) -> Vec<Row> {
+        let cells = (0..self.at.len()).into_par_iter();
+        cells.map(|cell| self.row(cell, &arms)).collect()
+    }
+
+    /// Makes anew the equations of coarse cells where the image ends.
+    pub(super) fn change_ends(&self, rows: &mut [Row], arms: impl Fn(usize) -> Arms + Sync) {
+        for_each_block(rows, 0, |cell, row| {
+            if (0..3).any(|axis| row.ends_along(axis)) {
+                *row = self.row(cell, &arms);
+            }
+        });
+    }
+
     fn parent(&self, cell: u32) -> u32 {
         self.parent[cell as usize] & ((1 << HALF) - 1)
     }
@@ -260,7 +304,7 @@ impl Family {
     /// The equation of a coarse cell.
     fn row(&self, cell: usize, arms: impl Fn(usize) -> Arms) -> Row {
         let mut row = Row::EMPTY;
-        for &child in &self.children[self.first[cell] as usize..self.first[cell + 1] as usize] {
+        for &child in self.children_of(cell) {
             let (arms, fixed) = arms(child as usize);
             row.fixed += fixed;
             for (direction, arm) in arms.into_iter().enumerate() {
@@ -288,7 +332,9 @@ impl Family {
                         row.fixed += weight * distance / (distance + shift);
                     }
                     Arm::Outside(weight) => {
-                        row.outside |= 1 << direction;
+                        if row.link[direction] == NONE {
+                            row.link[direction] = OUTSIDE;
+                        }
                         row.fixed += weight;
                     }
                     Arm::Free => {}

@@ -1,5 +1,7 @@
 //! Depth and validity of each grey voxel, from the column that runs through it.
 
+use rayon::prelude::*;
+
 use super::laplace::Harmonic;
 use super::sheet::Sheet;
 use super::transport::{Flow, Side, flow_from};
@@ -7,22 +9,22 @@ use super::transport::{Flow, Side, flow_from};
 /// Exposure of a voxel that is determined by the faces of the image alone.
 pub(super) const EXPOSED: f32 = 32768.0;
 
-/// What is known of the column through each grey voxel.
-pub(super) struct Columns {
-    harmonic: Vec<Harmonic>,
-    /// In units of 1 / [`EXPOSED`].
-    exposure: Vec<u16>,
-    pial: Vec<Flow>,
-    white: Vec<Flow>,
-}
-
 /// The result at one grey voxel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
     /// 0 (pial) to 1 (white).
     pub(super) depth: f32,
-    /// 0 to 1.
+    /// 0 to 1; 0 where depth is a stand-in.
     pub(super) validity: f32,
+    /// Length of the column in mm, or 0 where it is not followed to both surfaces.
+    pub(super) thickness_mm: f32,
+}
+
+/// The columns through all grey voxels.
+pub(super) struct Columns {
+    pub(super) points: Vec<Point>,
+    /// Grey voxels that are not reached from both surfaces.
+    pub(super) unreached: usize,
 }
 
 impl Columns {
@@ -35,76 +37,58 @@ impl Columns {
             || flow_from(Side::Pial, sheet, &harmonic),
             || flow_from(Side::White, sheet, &harmonic),
         );
+        let sides = pial.par_iter().zip(&white);
+        let unreached = sides.filter(|&(&pial, &white)| ratio(pial, white).is_none());
+        let unreached = unreached.count();
+        // One after the other, so that the points take the place of the flows in memory.
+        let columns = pial.into_iter().zip(white).zip(harmonic).zip(exposure);
+        let points = columns.map(|(((pial, white), harmonic), exposure)| {
+            join(pial, white, harmonic.value() as f32, exposure)
+        });
         Self {
-            harmonic,
-            exposure,
-            pial,
-            white,
+            points: points.collect(),
+            unreached,
         }
-    }
-
-    /// Grey voxels that are not reached from both surfaces.
-    pub(super) fn unreached(&self) -> usize {
-        (0..self.pial.len())
-            .filter(|&number| self.ratio(number).is_none())
-            .count()
     }
 
     /// Length of the column in mm at each voxel with at least this validity.
     pub(super) fn thickness_mm(&self, least_validity: f32) -> Vec<f32> {
-        let trusted = |number: &usize| self.validity(*number) >= least_validity;
-        let count = (0..self.pial.len()).filter(trusted).count();
+        let trusted = |point: &&Point| point.validity >= least_validity;
         // Grown step by step, it would take up to three times its size.
-        let mut lengths = Vec::with_capacity(count);
-        lengths.extend(
-            (0..self.pial.len())
-                .filter(trusted)
-                .map(|number| self.pial[number].length + self.white[number].length),
-        );
+        let mut lengths = Vec::with_capacity(self.points.iter().filter(trusted).count());
+        let points = self.points.iter().filter(trusted);
+        lengths.extend(points.map(|point| point.thickness_mm));
         lengths
     }
+}
 
-    /// The result at each grey voxel.
-    pub(super) fn into_points(self) -> Vec<Point> {
-        (0..self.pial.len())
-            .map(|number| Point {
-                depth: self
-                    .ratio(number)
-                    .unwrap_or(self.harmonic[number].value() as f32),
-                validity: self.validity(number),
-            })
-            .collect()
+/// What both parts of a column say. `harmonic` stands in for the depth if one of them is unknown.
+fn join(pial: Flow, white: Flow, harmonic: f32, exposure: u16) -> Point {
+    let Some(depth) = ratio(pial, white) else {
+        return Point {
+            depth: harmonic,
+            validity: 0.0,
+            thickness_mm: 0.0,
+        };
+    };
+    let streamlines = pial.known.min(white.known);
+    Point {
+        depth,
+        validity: (streamlines * (1.0 - f32::from(exposure) / EXPOSED)).clamp(0.0, 1.0),
+        thickness_mm: (pial.length + white.length).max(0.0),
     }
+}
 
-    /// Share of the volume on the pial side; `None` if one side is unknown.
-    fn ratio(&self, number: usize) -> Option<f32> {
-        let (pial, white) = (self.pial[number], self.white[number]);
-        let whole = pial.volume + white.volume;
-        (pial.arrived() && white.arrived() && whole > 0.0 && whole.is_finite())
-            .then(|| (pial.volume / whole).clamp(0.0, 1.0))
-    }
-
-    fn validity(&self, number: usize) -> f32 {
-        if self.ratio(number).is_none() {
-            return 0.0;
-        }
-        let streamlines = self.pial[number].known.min(self.white[number].known);
-        (streamlines * (1.0 - f32::from(self.exposure[number]) / EXPOSED)).clamp(0.0, 1.0)
-    }
+/// Share of the volume on the pial side; `None` if one side is unknown.
+fn ratio(pial: Flow, white: Flow) -> Option<f32> {
+    let whole = pial.volume + white.volume;
+    (pial.arrived() && white.arrived() && whole > 0.0 && whole.is_finite())
+        .then(|| (pial.volume / whole).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn columns(pial: Flow, white: Flow) -> Columns {
-        Columns {
-            harmonic: vec![Harmonic::new(0.75)],
-            exposure: vec![16384],
-            pial: vec![pial],
-            white: vec![white],
-        }
-    }
 
     fn flow(volume: f32, known: f32) -> Flow {
         Flow {
@@ -116,24 +100,21 @@ mod tests {
 
     #[test]
     fn depth_is_a_share_of_volume_and_validity_that_of_the_worse_side() {
-        let columns = columns(flow(1.0, 0.5), flow(3.0, 1.0));
-        assert_eq!(columns.thickness_mm(0.25), [3.0]);
-        assert_eq!(columns.unreached(), 0);
         let expected = Point {
             depth: 0.25,
             validity: 0.25,
+            thickness_mm: 3.0,
         };
-        assert_eq!(columns.into_points(), [expected]);
+        assert_eq!(join(flow(1.0, 0.5), flow(3.0, 1.0), 0.75, 16384), expected);
     }
 
     #[test]
     fn without_a_streamline_depth_is_the_harmonic_value_and_invalid() {
-        let columns = columns(flow(f32::NAN, 0.0), flow(3.0, 1.0));
-        assert_eq!(columns.unreached(), 1);
         let expected = Point {
             depth: 0.75,
             validity: 0.0,
+            thickness_mm: 0.0,
         };
-        assert_eq!(columns.into_points(), [expected]);
+        assert_eq!(join(flow(f32::NAN, 0.0), flow(3.0, 1.0), 0.75, 0), expected);
     }
 }

@@ -1,7 +1,9 @@
 //! What a user should know about a segmentation and its depth map, in plain words.
 
+use rayon::prelude::*;
+
 use super::components::{CSF, WHITE};
-use super::sheet::{End, Link, Sheet, neighbour};
+use super::sheet::{End, Link, Sheet};
 
 /// Facts to judge.
 pub(super) struct Facts<'a> {
@@ -41,15 +43,27 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<String> {
 
 /// Number of voxel faces between CSF and white matter.
 pub(super) fn count_bare_faces(state: &[u8], shape: [usize; 3]) -> usize {
-    (0..state.len())
-        .filter(|&flat| state[flat] == CSF)
-        .map(|flat| {
-            (0..6)
-                .filter_map(|direction| neighbour(shape, flat, direction))
-                .filter(|&other| state[other] == WHITE)
-                .count()
-        })
-        .sum()
+    let [nx, ny, nz] = shape;
+    let row = |y: usize, z: usize| &state[nx * (y + ny * z)..][..nx];
+    let between = |one: &[u8], other: &[u8]| {
+        let pairs = one.iter().zip(other);
+        pairs
+            .filter(|&(&a, &b)| (a, b) == (CSF, WHITE) || (a, b) == (WHITE, CSF))
+            .count()
+    };
+    let in_row = |index: usize| {
+        let (y, z) = (index % ny, index / ny);
+        let here = row(y, z);
+        let mut count = between(&here[1..], here);
+        if y + 1 < ny {
+            count += between(here, row(y + 1, z));
+        }
+        if z + 1 < nz {
+            count += between(here, row(y, z + 1));
+        }
+        count
+    };
+    (0..ny * nz).into_par_iter().map(in_row).sum()
 }
 
 fn used_axes(sheet: &Sheet) -> impl Iterator<Item = usize> {
@@ -132,6 +146,7 @@ fn doubled(facts: &Facts<'_>) -> Option<String> {
 fn near_faces(facts: &Facts<'_>) -> Option<String> {
     let sheet = facts.sheet;
     let near = (0..sheet.len())
+        .into_par_iter()
         .filter(|&number| {
             let at = sheet.position(number);
             used_axes(sheet).any(|axis| {
@@ -144,7 +159,7 @@ fn near_faces(facts: &Facts<'_>) -> Option<String> {
     let ends_at_face = |direction: usize, link: &Link| {
         sheet.shape[direction / 2] > 1 && link.end() == End::Outside
     };
-    let cut = sheet.links.iter().any(|links| {
+    let cut = sheet.rim().any(|links| {
         links
             .iter()
             .enumerate()

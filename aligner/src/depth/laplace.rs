@@ -3,10 +3,10 @@
 //! Finite differences with the true distance to a surface on each grid edge (Shortley & Weller
 //! 1938), solved by red-black relaxation with corrections from the coarser grids of `multigrid`. All distances are in mm.
 
-use rayon::prelude::*;
-
-use super::coarsen::{Arm, Arms, Cells, for_each_block};
+use super::coarsen::{Arm, Arms};
+use super::mixing::Mixing;
 use super::multigrid::Multigrid;
+use super::relax::{Equation, NONE, Relaxation};
 use super::sheet::{End, Link, Links, Sheet, all_grey};
 use crate::observer::Interrupted;
 
@@ -16,20 +16,21 @@ pub(super) type Tick<'a> = dyn FnMut(u32, f64) -> Result<(), Interrupted> + 'a;
 /// When to stop.
 #[derive(Clone, Copy)]
 pub(super) struct Stop {
-    /// Largest change in a sweep that counts as converged.
+    /// Largest change in a cycle that counts as converged.
     pub(super) change: f64,
     /// Cycles at most.
     pub(super) cycles: u32,
 }
 
-/// Voxels that one task updates; the same for any number of threads.
-const BLOCK: usize = 8192;
-
 /// Sweeps between two corrections.
 const SWEEPS: u32 = 2;
 
-/// Least number of cycles after which corrections are judged.
-const PROBATION: u32 = 6;
+/// Rounds over the coarser grids in the first cycle: from a constant, they find most of the solution.
+const FIRST: usize = 4;
+
+/// Cycles without progress after which corrections are given up. The largest change may rise for a
+/// while although the mean one falls.
+const PATIENCE: u32 = 6;
 
 /// Relaxation factor where corrections do not help.
 const OVER: f64 = 1.8;
@@ -46,6 +47,12 @@ impl Harmonic {
         Self((value * Self::ONE) as u32)
     }
 
+    /// Difference of two values in units of the last place.
+    #[inline]
+    pub(super) fn minus(self, other: Self) -> i64 {
+        i64::from(self.0) - i64::from(other.0)
+    }
+
     #[inline]
     pub(super) fn value(self) -> f64 {
         f64::from(self.0) / Self::ONE
@@ -58,8 +65,6 @@ pub(super) struct Laplacian<'a> {
     boundary: Boundary,
     /// 1 / spacing².
     weight: [f64; 3],
-    /// 1 / sum of the weights of a voxel with six grey neighbours.
-    inside: f64,
 }
 
 /// What holds on the surfaces and on the faces of the image.
@@ -95,22 +100,22 @@ impl<'a> Laplacian<'a> {
     }
 
     fn new(sheet: &'a Sheet, boundary: Boundary) -> Self {
-        let weight = sheet.spacing.map(|spacing| 1.0 / (spacing * spacing));
         Self {
             sheet,
             boundary,
-            inside: 0.5 / weight.iter().sum::<f64>(),
-            weight,
+            weight: sheet.spacing.map(|spacing| 1.0 / (spacing * spacing)),
         }
     }
 
     /// Solves from a constant until nothing changes; the values end within 0..1.
     ///
-    /// Each cycle adds a correction from coarser grids and relaxes twice. Only black voxels need
+    /// Each cycle relaxes, and adds a correction from coarser grids. Only black voxels need
     /// the correction, since red ones are then computed from them; and only red voxels have a
-    /// residual, since black ones come last.
+    /// residual, since black ones come last. So the black ones are all that a cycle hands to the next.
+    /// `coarser` holds this equation.
     pub(super) fn solve(
         &self,
+        coarser: &mut Multigrid<'_>,
         start: f64,
         stop: Stop,
         tick: &mut Tick<'_>,
@@ -120,31 +125,36 @@ impl<'a> Laplacian<'a> {
         if self.is_solved_by(start) {
             return Ok(values);
         }
-        let mut coarser = Multigrid::build(&self.cells(), |cell| self.arms(cell));
+        let relaxation = Relaxation::new(self.sheet, self.weight, |links| self.equation(links));
+        let mut mixing = Mixing::new(self.sheet.len() - red);
         let mut omega = 1.0;
-        let mut best = f64::INFINITY;
+        let mut best = (0, f64::INFINITY);
         for cycle in 1..=stop.cycles {
-            let mut change = 0.0;
             for _ in 0..SWEEPS {
-                change = self.sweep(&mut values, omega);
+                relaxation.sweep(&mut values, omega, mixing.moved());
             }
+            let change = if omega == 1.0 {
+                relaxation.residual(&mut values);
+                let (residual, blacks) = values.split_at_mut(red);
+                coarser.solve(residual, if cycle == 1 { FIRST } else { 1 });
+                coarser.correct(blacks, mixing.moved());
+                mixing.mix(blacks)
+            } else {
+                mixing.take()
+            };
             tick(cycle, change)?;
             if change < stop.change {
                 break;
             }
-            if cycle > PROBATION && change > best {
+            if change < best.1 {
+                best = (cycle, change);
+            } else if cycle > best.0 + PATIENCE {
                 // Sweeps alone always converge.
                 omega = OVER;
             }
-            best = best.min(change);
-            if omega == 1.0 {
-                coarser.solve(red, |cell| self.residual(&values, cell));
-                let black = values.split_at_mut(red).1;
-                for_each_block(black, red, |cell, value| {
-                    *value += f64::from(coarser.correction(cell));
-                });
-            }
         }
+        let (reds, blacks) = values.split_at_mut(red);
+        relaxation.relax_reds(reds, blacks, 1.0);
         for value in &mut values {
             *value = value.clamp(0.0, 1.0);
         }
@@ -153,161 +163,110 @@ impl<'a> Laplacian<'a> {
 
     /// True if no voxel asks for another value than this one.
     fn is_solved_by(&self, value: f64) -> bool {
-        self.sheet.links.par_iter().all(|links| {
-            let mean = if all_grey(links) {
-                None
-            } else {
-                self.mean(links, |_| value)
-            };
-            mean.is_none_or(|mean| mean == value)
+        self.sheet.rim().all(|links| {
+            let equation = self.equation(links);
+            equation.is_none_or(|equation| equation.mean(value) == value)
         })
     }
 
-    fn cells(&self) -> Cells<'_> {
-        Cells {
-            shape: self.sheet.shape,
-            spacing: self.sheet.spacing,
-            at: &self.sheet.voxel,
+    /// The equation of a voxel without six grey neighbours; `None` if nothing ties it.
+    fn equation(&self, links: &Links) -> Option<Equation> {
+        let (ties, volume) = self.ties(links);
+        let mut equation = Equation {
+            link: [NONE; 6],
+            weight: [0.0; 6],
+            fixed: 0.0,
+            sum: 0.0,
+            volume,
+        };
+        for (direction, tie) in ties.into_iter().enumerate() {
+            let Some(Tie { weight, value, .. }) = tie else {
+                continue;
+            };
+            if let End::Grey(number) = links[direction].end() {
+                equation.link[direction] = number as u32;
+                equation.weight[direction] = weight as f32;
+                equation.sum += f64::from(weight as f32);
+            } else {
+                equation.fixed += weight * value;
+                equation.sum += weight;
+            }
         }
+        (equation.sum > 0.0).then_some(equation)
     }
 
-    fn residual(&self, values: &[f64], cell: usize) -> f32 {
-        let links = &self.sheet.links[cell];
-        let (sum, weights) = self.balance(links, |number| values[number]);
-        ((sum - weights * values[cell]) * self.volume(links)) as f32
-    }
-
-    /// Share of a voxel for which its equation speaks: with it, weights are the same both ways.
-    fn volume(&self, links: &Links) -> f64 {
+    /// The ties of a grey voxel, as [`Multigrid`] wants them.
+    pub(super) fn arms(&self, cell: usize) -> Arms {
+        let links = &self.sheet.links(cell);
         if all_grey(links) {
-            return 1.0;
+            let arm = |direction: usize| {
+                let number = links[direction].number() as u32;
+                Arm::Cell(number, self.weight[direction / 2] as f32)
+            };
+            return (std::array::from_fn(arm), 0.0);
         }
+        let (ties, volume) = self.ties(links);
+        let mut arms = [Arm::Outside(0.0); 6];
+        for (direction, tie) in ties.into_iter().enumerate() {
+            let Some(tie) = tie else {
+                continue;
+            };
+            let weight = (volume * tie.weight) as f32;
+            arms[direction] = match links[direction].end() {
+                End::Grey(number) => Arm::Cell(number as u32, weight),
+                End::Outside => Arm::Outside(weight),
+                End::Surface { .. } => Arm::Fixed(weight, tie.distance as f32),
+            };
+        }
+        (arms, 0.0)
+    }
+
+    /// What a grey voxel is tied to in each direction, and the share of a voxel for which its
+    /// equation speaks: with it, weights are the same both ways.
+    fn ties(&self, links: &Links) -> ([Option<Tie>; 6], f64) {
+        let mut ties = [None; 6];
         let (mut even, mut uneven) = (0.0, 0.0);
         for axis in 0..3 {
-            let (ends, span) = self.ends(links, axis);
+            let pair = [links[2 * axis], links[2 * axis + 1]];
+            let (ends, share) = self.boundary.apply(pair, axis);
+            let span: f64 = ends.iter().map(|end| end.map_or(1.0, |(_, d)| d)).sum();
             let half = if ends[0].is_some() && ends[1].is_some() {
                 0.5 * span
             } else {
                 1.0
             };
-            for (weight, _) in ends.into_iter().flatten() {
-                even += half * weight;
-                uneven += weight;
-            }
-        }
-        if uneven > 0.0 { even / uneven } else { 1.0 }
-    }
-
-    /// The ties of a grey voxel, as [`Multigrid`] wants them.
-    fn arms(&self, cell: usize) -> Arms {
-        let links = &self.sheet.links[cell];
-        let volume = self.volume(links);
-        let mut arms = [Arm::Outside(0.0); 6];
-        for axis in 0..3 {
-            let (ends, _) = self.ends(links, axis);
             for (side, end) in ends.into_iter().enumerate() {
-                let Some((weight, distance)) = end else {
-                    continue;
-                };
-                let weight = (volume * weight) as f32;
-                arms[2 * axis + side] = match links[2 * axis + side].end() {
-                    End::Grey(number) => Arm::Cell(number as u32, weight),
-                    End::Outside => Arm::Outside(weight),
-                    End::Surface { .. } => Arm::Fixed(weight, distance as f32),
-                };
+                ties[2 * axis + side] = end.map(|(value, distance)| {
+                    let weight = 2.0 * self.weight[axis] * share / (span * distance);
+                    even += half * weight;
+                    uneven += weight;
+                    Tie {
+                        weight,
+                        value,
+                        distance,
+                    }
+                });
             }
         }
-        (arms, 0.0)
-    }
-
-    /// Weight and distance at both ends of an axis, and the distance between them.
-    fn ends(&self, links: &Links, axis: usize) -> ([Option<(f64, f64)>; 2], f64) {
-        let pair = [links[2 * axis], links[2 * axis + 1]];
-        let (ends, share) = self.boundary.apply(pair, axis, |_| 0.0);
-        let span: f64 = ends.iter().map(|end| end.map_or(1.0, |(_, d)| d)).sum();
-        let weight = |distance| 2.0 * self.weight[axis] * share / (span * distance);
-        (ends.map(|end| end.map(|(_, d)| (weight(d), d))), span)
-    }
-
-    /// Updates all voxels; returns the largest change.
-    fn sweep(&self, values: &mut [f64], omega: f64) -> f64 {
-        let red = self.sheet.red;
-        let (red_links, black_links) = self.sheet.links.split_at(red);
-        let (red_values, black_values) = values.split_at_mut(red);
-        let first = self.sweep_colour(red_values, red_links, (black_values, red), omega);
-        let second = self.sweep_colour(black_values, black_links, (red_values, 0), omega);
-        first.max(second)
-    }
-
-    /// Updates one colour; `other` holds the values of the other one and the number of its first.
-    fn sweep_colour(
-        &self,
-        values: &mut [f64],
-        links: &[Links],
-        other: (&[f64], usize),
-        omega: f64,
-    ) -> f64 {
-        values
-            .par_chunks_mut(BLOCK)
-            .zip(links.par_chunks(BLOCK))
-            .map(|(values, links)| {
-                let mut largest = 0.0_f64;
-                for (value, links) in values.iter_mut().zip(links) {
-                    let mean = self.mean(links, |number| other.0[number - other.1]);
-                    let change = mean.unwrap_or(*value) - *value;
-                    *value += omega * change;
-                    largest = largest.max(change.abs());
-                }
-                largest
-            })
-            .reduce(|| 0.0, f64::max)
-    }
-
-    /// The value that the neighbours ask for; `None` if there are none.
-    #[inline]
-    fn mean(&self, links: &Links, read: impl Fn(usize) -> f64) -> Option<f64> {
-        if all_grey(links) {
-            return Some(self.balance(links, read).0 * self.inside);
-        }
-        let (sum, weights) = self.balance(links, read);
-        (weights > 0.0).then(|| sum / weights)
-    }
-
-    /// Weighted sum of the neighbours' values, and of the weights.
-    #[inline]
-    fn balance(&self, links: &Links, read: impl Fn(usize) -> f64) -> (f64, f64) {
-        let (mut sum, mut weights) = (0.0, 0.0);
-        if all_grey(links) {
-            for axis in 0..3 {
-                let [low, high] = [links[2 * axis], links[2 * axis + 1]];
-                sum += self.weight[axis] * (read(low.number()) + read(high.number()));
-            }
-            return (sum, 1.0 / self.inside);
-        }
-        for axis in 0..3 {
-            let pair = [links[2 * axis], links[2 * axis + 1]];
-            let (ends, share) = self.boundary.apply(pair, axis, &read);
-            let span: f64 = ends.iter().map(|end| end.map_or(1.0, |(_, d)| d)).sum();
-            for (value, distance) in ends.into_iter().flatten() {
-                let weight = 2.0 * self.weight[axis] * share / (span * distance);
-                sum += weight * value;
-                weights += weight;
-            }
-        }
-        (sum, weights)
+        (ties, if uneven > 0.0 { even / uneven } else { 1.0 })
     }
 }
 
+/// What holds a grey voxel in one direction.
+#[derive(Clone, Copy)]
+struct Tie {
+    weight: f64,
+    /// Where it is fixed; 0 for a grey voxel.
+    value: f64,
+    /// In spacings.
+    distance: f64,
+}
+
 impl Boundary {
-    /// Value and distance in spacings at both ends of an axis, and the share of its weight.
-    #[inline]
-    fn apply(
-        self,
-        pair: [Link; 2],
-        axis: usize,
-        read: impl Fn(usize) -> f64,
-    ) -> ([Option<(f64, f64)>; 2], f64) {
-        let ends = pair.map(|link| look(link, &read));
+    /// Value and distance in spacings at both ends of an axis, and the share of its weight; a grey
+    /// voxel counts with the value 0.
+    fn apply(self, pair: [Link; 2], axis: usize) -> ([Option<(f64, f64)>; 2], f64) {
+        let ends = pair.map(|link| look(link, |_| 0.0));
         match self {
             Self::Depth(_) if ends[0].is_some() && ends[1].is_some() => (ends, 1.0),
             Self::Depth(face) => (ends, face[axis]),
@@ -315,7 +274,7 @@ impl Boundary {
             Self::Exposure if pair == [Link::OUTSIDE; 2] => ([None; 2], 1.0),
             Self::Exposure => {
                 let exposed = |link: Link| match link.end() {
-                    End::Grey(number) => (read(number), 1.0),
+                    End::Grey(_) => (0.0, 1.0),
                     End::Surface { distance, .. } => (0.0, distance),
                     End::Outside => (1.0, 1.0),
                 };
@@ -335,11 +294,15 @@ fn look(link: Link, read: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
     }
 }
 
-/// Gradient of `values` at a grey voxel, in 1/mm along the voxel axes: three-point differences on
+/// Gradient of `values` at a grey voxel with these neighbours, in 1/mm along the voxel axes: three-point differences on
 /// uneven distances, one-sided at faces of the image, zero along an axis with one voxel.
 #[inline]
-pub(super) fn gradient(sheet: &Sheet, values: &[Harmonic], number: usize) -> [f64; 3] {
-    let links = &sheet.links[number];
+pub(super) fn gradient(
+    sheet: &Sheet,
+    values: &[Harmonic],
+    number: usize,
+    links: &Links,
+) -> [f64; 3] {
     let read = |other: usize| values[other].value();
     if all_grey(links) {
         return std::array::from_fn(|axis| {
@@ -366,6 +329,7 @@ pub(super) fn gradient(sheet: &Sheet, values: &[Harmonic], number: usize) -> [f6
 #[cfg(test)]
 mod tests {
     use super::super::components::{CSF, GREY, WHITE};
+    use super::super::multigrid::Hierarchy;
     use super::*;
 
     #[test]
@@ -384,8 +348,11 @@ mod tests {
             cycles: 50,
         };
         let mut last = 0;
-        let values = Laplacian::of_depth(&sheet, 5.0)
-            .solve(0.5, stop, &mut |cycle, _| {
+        let hierarchy = Hierarchy::build(&sheet.cells());
+        let laplacian = Laplacian::of_depth(&sheet, 5.0);
+        let mut coarser = Multigrid::new(&hierarchy, |cell| laplacian.arms(cell));
+        let values = laplacian
+            .solve(&mut coarser, 0.5, stop, &mut |cycle, _| {
                 last = cycle;
                 Ok(())
             })
@@ -396,7 +363,7 @@ mod tests {
             let value = value.value();
             let expected = (sheet.position(number)[0] as f64 - 2.5) / 10.0;
             assert!((value - expected).abs() < 1e-4);
-            let slope = gradient(&sheet, &values, number);
+            let slope = gradient(&sheet, &values, number, &sheet.links(number));
             assert!((slope[0] - 0.2).abs() < 1e-3 && slope[1].abs() < 1e-6);
         }
     }

@@ -4,7 +4,10 @@
 //! fluxes; corrections are linear between the cells' centres on the way back. Only the speed depends
 //! on how good the coarse equations are.
 
-use super::coarsen::{Arms, Cells, Family, Grid, HALF, Row, coarsen, for_each_block};
+use rayon::prelude::*;
+
+use super::coarsen::{Arms, Cells, Nest, Place, Row, for_each_block};
+use super::sheet::BLOCK;
 
 /// Grids with fewer cells are not coarsened.
 const FEWEST: usize = 64;
@@ -16,77 +19,127 @@ const COARSEST_SWEEPS: usize = 12;
 /// where it costs little.
 const CYCLES: usize = 2;
 
+/// The coarser grids below a fine one, finest first; the same for every equation on it.
+pub(super) struct Hierarchy {
+    nests: Vec<Nest>,
+}
+
+impl Hierarchy {
+    /// Coarser grids for the cells of a fine one.
+    pub(super) fn build(fine: &Cells<'_>) -> Self {
+        let mut nests = Vec::new();
+        let mut next = Nest::around(fine);
+        while let Some(nest) = next {
+            next = if nest.at.len() < FEWEST {
+                None
+            } else {
+                Nest::around(&nest.cells())
+            };
+            nests.push(nest);
+        }
+        Self { nests }
+    }
+}
+
 /// A coarse grid: one equation for the correction per cell.
-struct Level {
-    red: usize,
+struct Level<'a> {
+    nest: &'a Nest,
     rows: Vec<Row>,
     flux: Vec<f32>,
     correction: Vec<f32>,
-    family: Family,
 }
 
-/// The coarser grids below a fine one, finest first.
-pub(super) struct Multigrid {
-    levels: Vec<Level>,
+/// The correction of a cell, and how it changes towards each side of it.
+type Slopes = [f32; 7];
+
+/// The equations for the correction on all coarser grids.
+pub(super) struct Multigrid<'a> {
+    levels: Vec<Level<'a>>,
+    /// Of the finest of them.
+    slopes: Vec<Slopes>,
 }
 
-/// The next coarser grid; `None` if nothing can be merged.
-fn level_below(fine: &Cells<'_>, arms: impl Fn(usize) -> Arms + Sync) -> Option<(Level, Grid)> {
-    let (family, rows, grid) = coarsen(fine, arms)?;
-    let level = Level {
-        red: grid.red,
-        flux: vec![0.0; rows.len()],
-        correction: vec![0.0; rows.len()],
-        rows,
-        family,
-    };
-    Some((level, grid))
-}
+impl<'a> Multigrid<'a> {
+    /// For an equation with the arms `arms` on the fine grid of `hierarchy`.
+    pub(super) fn new(hierarchy: &'a Hierarchy, arms: impl Fn(usize) -> Arms + Sync) -> Self {
+        let mut levels: Vec<Level<'a>> = Vec::new();
+        for nest in &hierarchy.nests {
+            let rows = match levels.last() {
+                None => nest.rows(&arms),
+                Some(finer) => nest.rows(|cell| finer.rows[cell].arms()),
+            };
+            levels.push(Level {
+                nest,
+                flux: vec![0.0; rows.len()],
+                correction: vec![0.0; rows.len()],
+                rows,
+            });
+        }
+        let finest = levels.first().map_or(0, |level| level.rows.len());
+        Self {
+            levels,
+            slopes: vec![[0.0; 7]; finest],
+        }
+    }
 
-impl Multigrid {
-    /// Coarser grids for cells whose equations have the arms `arms`.
-    pub(super) fn build(fine: &Cells<'_>, arms: impl Fn(usize) -> Arms + Sync) -> Self {
-        let mut levels = Vec::new();
-        let Some((mut level, mut grid)) = level_below(fine, arms) else {
-            return Self { levels };
-        };
-        loop {
-            let cells = Cells {
-                shape: grid.shape,
-                spacing: grid.spacing,
-                at: &grid.at,
-            };
-            let next = if level.rows.len() < FEWEST {
-                None
-            } else {
-                level_below(&cells, |cell| level.rows[cell].arms())
-            };
-            levels.push(level);
-            let Some((coarser, coarser_grid)) = next else {
-                return Self { levels };
-            };
-            (level, grid) = (coarser, coarser_grid);
+    /// Takes over another equation, which differs only where the image ends, with the arms `arms` on
+    /// the fine grid.
+    pub(super) fn change_ends(&mut self, arms: impl Fn(usize) -> Arms + Sync) {
+        let mut finer: Option<&mut Level<'a>> = None;
+        for level in &mut self.levels {
+            match finer {
+                None => level.nest.change_ends(&mut level.rows, &arms),
+                Some(finer) => {
+                    let arms = |cell: usize| finer.rows[cell].arms();
+                    level.nest.change_ends(&mut level.rows, arms);
+                }
+            }
+            finer = Some(level);
         }
     }
 
     /// Finds the correction for the residual at each red cell of the fine grid; that of the black
-    /// ones is taken as zero.
-    pub(super) fn solve(&mut self, red: usize, residual: impl Fn(usize) -> f32 + Sync) {
+    /// ones is taken as zero. More rounds find more of it.
+    pub(super) fn solve(&mut self, residual: &[f64], rounds: usize) {
         let Some(level) = self.levels.first_mut() else {
             return;
         };
-        level.gather(red, residual);
-        cycle(&mut self.levels);
+        level.gather(residual.len(), |cell| residual[cell] as f32);
+        for _ in 0..rounds {
+            cycle(&mut self.levels);
+        }
     }
 
-    /// The correction at a cell of the fine grid.
-    pub(super) fn correction(&self, cell: usize) -> f32 {
-        self.levels.first().map_or(0.0, |level| level.at(cell))
+    /// Adds the correction to the black cells of the fine grid, and to `moved`.
+    pub(super) fn correct(&mut self, blacks: &mut [f64], moved: &mut [f32]) {
+        let Some(level) = self.levels.first() else {
+            return;
+        };
+        for_each_block(&mut self.slopes, 0, |cell, slopes| {
+            *slopes = level.slopes(cell);
+        });
+        let slopes = &self.slopes;
+        let red = level.nest.finer() - blacks.len();
+        blacks
+            .par_chunks_mut(BLOCK)
+            .zip(moved.par_chunks_mut(BLOCK))
+            .enumerate()
+            .for_each(|(block, (blacks, moved))| {
+                let start = red + block * BLOCK;
+                for (place, (value, moved)) in blacks.iter_mut().zip(moved).enumerate() {
+                    let place = level.nest.place(start + place);
+                    let slopes = &slopes[place.parent];
+                    let correction =
+                        slopes[6] + place.sides.map(|side| slopes[side]).iter().sum::<f32>();
+                    *value += f64::from(correction);
+                    *moved += correction;
+                }
+            });
     }
 }
 
 /// One multigrid cycle for the first of the levels.
-fn cycle(levels: &mut [Level]) {
+fn cycle(levels: &mut [Level<'_>]) {
     let Some((level, coarser)) = levels.split_first_mut() else {
         return;
     };
@@ -97,50 +150,60 @@ fn cycle(levels: &mut [Level]) {
         return;
     };
     level.sweep();
-    next.gather(level.red, |cell| level.residual(cell));
+    next.gather(level.nest.red, |cell| level.residual(cell));
     for _ in 0..CYCLES {
         cycle(coarser);
     }
     let Some(next) = coarser.first() else {
         return;
     };
-    let black = level.correction.split_at_mut(level.red).1;
-    for_each_block(black, level.red, |cell, value| *value += next.at(cell));
+    let red = level.nest.red;
+    for_each_block(&mut level.correction[red..], red, |cell, value| {
+        *value += next.at(cell);
+    });
     level.sweep();
 }
 
-impl Level {
-    /// Sums residuals of the finer grid into the cells, and starts from no correction.
+impl Level<'_> {
+    /// Sums residuals of the red cells of the finer grid into the cells, and starts from no
+    /// correction.
     fn gather(&mut self, finer_red: usize, residual: impl Fn(usize) -> f32 + Sync) {
-        let family = &self.family;
+        let nest = self.nest;
         for_each_block(&mut self.flux, 0, |cell, flux| {
-            let range = family.first[cell] as usize..family.first[cell + 1] as usize;
-            let children = family.children[range].iter().map(|&child| child as usize);
+            let children = nest.children_of(cell).iter().map(|&child| child as usize);
+            // By ascending number: red ones come first.
             *flux = children
-                .filter(|&child| child < finer_red)
+                .take_while(|&child| child < finer_red)
                 .map(&residual)
                 .sum();
         });
         self.correction.fill(0.0);
     }
 
+    fn slopes(&self, cell: usize) -> Slopes {
+        let mut slopes = [0.0; 7];
+        for (direction, slope) in slopes[..6].iter_mut().enumerate() {
+            *slope = self.slope(cell, direction);
+        }
+        slopes[6] = self.correction[cell];
+        slopes
+    }
+
+    /// How the correction changes from the centre of a cell to that of its half in one direction.
+    fn slope(&self, cell: usize, direction: usize) -> f32 {
+        let (row, axis) = (&self.rows[cell], direction / 2);
+        if !self.nest.merged[axis] || row.ends_along(axis) {
+            return 0.0;
+        }
+        let there = self.correction.get(row.link[direction] as usize);
+        there.map_or(0.0, |there| 0.25 * (there - self.correction[cell]))
+    }
+
     /// The correction at a cell of the finer grid.
     fn at(&self, finer: usize) -> f32 {
-        let code = self.family.parent[finer];
-        let parent = (code & ((1 << HALF) - 1)) as usize;
-        let here = self.correction[parent];
-        let mut sum = here;
-        for axis in 0..3 {
-            if !self.family.merged[axis] || self.rows[parent].outside >> (2 * axis) & 3 != 0 {
-                continue;
-            }
-            let direction = 2 * axis + (code >> (HALF + axis as u32) & 1) as usize;
-            let link = self.rows[parent].link[direction];
-            if let Some(there) = self.correction.get(link as usize) {
-                sum += 0.25 * (there - here);
-            }
-        }
-        sum
+        let Place { parent, sides } = self.nest.place(finer);
+        let slopes = sides.map(|direction| self.slope(parent, direction));
+        self.correction[parent] + slopes.iter().sum::<f32>()
     }
 
     fn residual(&self, cell: usize) -> f32 {
@@ -153,7 +216,7 @@ impl Level {
 
     /// One red-black Gauss-Seidel sweep.
     fn sweep(&mut self) {
-        let (rows, flux, red) = (&self.rows, &self.flux, self.red);
+        let (rows, flux, red) = (&self.rows, &self.flux, self.nest.red);
         let (reds, blacks) = self.correction.split_at_mut(red);
         for_each_block(reds, 0, |cell, value| {
             let row = &rows[cell];

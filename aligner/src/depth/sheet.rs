@@ -6,7 +6,8 @@
 
 use rayon::prelude::*;
 
-use super::boundary;
+use super::boundary::{self, Crossing};
+use super::coarsen::Cells;
 use super::components::{CSF, GREY, WHITE};
 
 /// What lies next to a grey voxel, packed into 32 bits.
@@ -76,6 +77,96 @@ pub(super) fn all_grey(links: &Links) -> bool {
     links.iter().fold(0, |bits, link| bits | link.0) & Link::SURFACE == 0
 }
 
+/// Voxels of one colour that are kept, and updated, together; the same for any number of threads.
+pub(super) const BLOCK: usize = 8192;
+
+/// Grey voxels with six grey neighbours, whose numbers are consecutive, as those of the neighbours
+/// in each direction are.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch {
+    /// Place of the first one in the block.
+    pub(super) first: u16,
+    pub(super) length: u16,
+    /// Number of the first one's neighbour in each direction.
+    pub(super) neighbour: [u32; 6],
+}
+
+/// A voxel that a surface or a face of the image ties.
+pub(super) struct Rim {
+    /// Place in the block.
+    pub(super) cell: u16,
+    pub(super) links: Links,
+}
+
+/// The neighbours of at most [`BLOCK`] voxels of one colour.
+///
+/// Most voxels lie in stretches: per voxel that takes a fraction of the memory of six links.
+pub(super) struct Block {
+    pub(super) stretches: Vec<Stretch>,
+    pub(super) rim: Vec<Rim>,
+    /// For each voxel the position of its stretch, or with the bit [`Block::RIM`] that in the rim.
+    code: Vec<u16>,
+}
+
+impl Block {
+    const RIM: u16 = 1 << 15;
+
+    fn new(links: impl ExactSizeIterator<Item = Links>) -> Self {
+        let mut block = Self {
+            stretches: Vec::new(),
+            rim: Vec::new(),
+            code: Vec::with_capacity(links.len()),
+        };
+        for (cell, links) in links.enumerate() {
+            let code = if all_grey(&links) {
+                block.extend(cell as u16, links.map(|link| link.0));
+                block.stretches.len() as u16 - 1
+            } else {
+                let cell = cell as u16;
+                block.rim.push(Rim { cell, links });
+                (block.rim.len() as u16 - 1) | Self::RIM
+            };
+            block.code.push(code);
+        }
+        block.stretches.shrink_to_fit();
+        block.rim.shrink_to_fit();
+        block
+    }
+
+    fn extend(&mut self, cell: u16, neighbour: [u32; 6]) {
+        if let Some(last) = self.stretches.last_mut()
+            && last.first + last.length == cell
+            && last.neighbour.map(|at| at + u32::from(last.length)) == neighbour
+        {
+            last.length += 1;
+        } else {
+            self.stretches.push(Stretch {
+                first: cell,
+                length: 1,
+                neighbour,
+            });
+        }
+    }
+
+    #[inline]
+    fn at(&self, cell: usize) -> Place<'_> {
+        let code = self.code[cell];
+        if code & Self::RIM == 0 {
+            let stretch = &self.stretches[usize::from(code)];
+            Place::Stretch(stretch, cell as u32 - u32::from(stretch.first))
+        } else {
+            Place::Rim(&self.rim[usize::from(code ^ Self::RIM)].links)
+        }
+    }
+}
+
+/// Where the neighbours of a voxel are kept.
+enum Place<'a> {
+    /// In a stretch, and how far along it.
+    Stretch(&'a Stretch, u32),
+    Rim(&'a Links),
+}
+
 /// The cortical sheet.
 pub(super) struct Sheet {
     /// Voxels of the image along each axis.
@@ -86,8 +177,10 @@ pub(super) struct Sheet {
     pub(super) red: usize,
     /// Flat image index of each grey voxel.
     pub(super) voxel: Vec<u32>,
-    /// Neighbours of each grey voxel.
-    pub(super) links: Vec<Links>,
+    /// Neighbours of the red voxels.
+    pub(super) reds: Vec<Block>,
+    /// Neighbours of the black voxels.
+    pub(super) blacks: Vec<Block>,
 }
 
 impl Sheet {
@@ -98,21 +191,83 @@ impl Sheet {
         for (index, &flat) in voxel.iter().enumerate() {
             number[flat as usize] = index as u32;
         }
-        let mut links: Vec<Links> = voxel
-            .par_iter()
-            .map(|&flat| link_voxel(state, &number, shape, flat as usize))
-            .collect();
-        for crossing in boundary::crossings(state, shape, spacing) {
-            let owner = number[crossing.voxel as usize] as usize;
-            links[owner][usize::from(crossing.direction)] =
-                Link::surface(crossing.white, crossing.distance);
-        }
-        Self {
+        let blocks = |voxels: &[u32]| -> Vec<Block> {
+            let link = |&flat: &u32| link_voxel(state, &number, shape, flat as usize);
+            let blocks = voxels.par_chunks(BLOCK);
+            blocks
+                .map(|voxels| Block::new(voxels.iter().map(link)))
+                .collect()
+        };
+        let mut sheet = Self {
             shape,
             spacing,
             red,
+            reds: blocks(&voxel[..red]),
+            blacks: blocks(&voxel[red..]),
             voxel,
-            links,
+        };
+        let thickness_mm = sheet.mean_thickness_mm();
+        for crossing in boundary::crossings(state, shape, spacing, thickness_mm) {
+            sheet.place(number[crossing.voxel as usize] as usize, &crossing);
+        }
+        sheet
+    }
+
+    /// Puts a surface where it was found.
+    fn place(&mut self, owner: usize, crossing: &Crossing) {
+        let (blocks, owner) = if owner < self.red {
+            (&mut self.reds, owner)
+        } else {
+            (&mut self.blacks, owner - self.red)
+        };
+        let block = &mut blocks[owner / BLOCK];
+        let code = block.code[owner % BLOCK] ^ Block::RIM;
+        block.rim[usize::from(code)].links[usize::from(crossing.direction)] =
+            Link::surface(crossing.white, crossing.distance);
+    }
+
+    /// The six neighbours of a grey voxel.
+    #[inline]
+    pub(super) fn links(&self, number: usize) -> Links {
+        let (block, cell) = self.locate(number);
+        match block.at(cell) {
+            Place::Stretch(stretch, along) => stretch.neighbour.map(|at| Link(at + along)),
+            Place::Rim(links) => *links,
+        }
+    }
+
+    /// The neighbour of a grey voxel in one direction.
+    #[inline]
+    pub(super) fn link(&self, number: usize, direction: usize) -> Link {
+        let (block, cell) = self.locate(number);
+        match block.at(cell) {
+            Place::Stretch(stretch, along) => Link(stretch.neighbour[direction] + along),
+            Place::Rim(links) => links[direction],
+        }
+    }
+
+    #[inline]
+    fn locate(&self, number: usize) -> (&Block, usize) {
+        let (blocks, place) = if number < self.red {
+            (&self.reds, number)
+        } else {
+            (&self.blacks, number - self.red)
+        };
+        (&blocks[place / BLOCK], place % BLOCK)
+    }
+
+    /// The voxels that surfaces or faces of the image tie.
+    pub(super) fn rim(&self) -> impl Iterator<Item = &Links> {
+        let blocks = self.reds.iter().chain(&self.blacks);
+        blocks.flat_map(|block| block.rim.iter().map(|rim| &rim.links))
+    }
+
+    /// The grey voxels, to be merged into coarser cells.
+    pub(super) fn cells(&self) -> Cells<'_> {
+        Cells {
+            shape: self.shape,
+            spacing: self.spacing,
+            at: &self.voxel,
         }
     }
 
@@ -126,7 +281,7 @@ impl Sheet {
     /// Depends only on counts, and so not on the orientation of the axes.
     pub(super) fn mean_thickness_mm(&self) -> f64 {
         let mut faces = [0_usize; 3];
-        for links in &self.links {
+        for links in self.rim() {
             for (direction, link) in links.iter().enumerate() {
                 faces[direction / 2] += usize::from(matches!(link.end(), End::Surface { .. }));
             }
@@ -222,11 +377,11 @@ mod tests {
     fn neighbours_have_the_other_colour_and_point_back() {
         let shape = [5, 4, 3];
         let sheet = Sheet::build(&[GREY; 60], shape, [1.0; 3]);
-        for (number, links) in sheet.links.iter().enumerate() {
-            for (direction, link) in links.iter().enumerate() {
+        for number in 0..sheet.len() {
+            for (direction, link) in sheet.links(number).iter().enumerate() {
                 if let End::Grey(other) = link.end() {
                     assert_ne!(number < sheet.red, other < sheet.red);
-                    assert_eq!(sheet.links[other][direction ^ 1].end(), End::Grey(number));
+                    assert_eq!(sheet.links(other)[direction ^ 1].end(), End::Grey(number));
                 }
             }
         }

@@ -11,7 +11,7 @@
 //! result does not depend on the order in which voxels are visited.
 
 use super::laplace::{Harmonic, gradient};
-use super::sheet::{End, Sheet};
+use super::sheet::{End, Links, Sheet};
 
 /// The surface from which the tubes start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +39,11 @@ impl Flow {
         length: 0.0,
         known: 0.0,
     };
+    const ZERO: Self = Self {
+        volume: 0.0,
+        length: 0.0,
+        known: 0.0,
+    };
     const NOTHING: Self = Self {
         volume: f32::NAN,
         length: f32::NAN,
@@ -55,9 +60,9 @@ impl Flow {
     }
 }
 
-/// Least difference of L between two voxels for one to lie upstream. Above the error of the solver:
-/// the order of voxels on one level set would be left to chance.
-const MARGIN: f64 = 1e-6;
+/// Least difference of L between two voxels for one to lie upstream, in units of [`Harmonic`]: about
+/// 1e-6. Above the error of the solver: the order of voxels on one level set would be left to chance.
+const MARGIN: i64 = 2147;
 
 /// The tube volume, length and known share at each grey voxel, from one side.
 ///
@@ -69,22 +74,20 @@ pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[Harmonic]) -> Vec
         harmonic,
     };
     let mut flows = vec![Flow::PENDING; sheet.len()];
-    let mut waiting = Vec::new();
+    let mut waiting: Vec<(usize, Stencil)> = Vec::new();
     for number in 0..sheet.len() {
-        waiting.push(number);
+        if !flows[number].pending() {
+            continue;
+        }
+        let mut next = Some((number, transport.stencil(number)));
         // Depth first: upstream voxels lie near, and near voxels are still in the cache.
-        while let Some(&next) = waiting.last() {
-            if !flows[next].pending() {
-                waiting.pop();
-                continue;
-            }
-            let slopes = gradient(sheet, harmonic, next);
-            let before = waiting.len();
-            let missing = transport.upstream(next, slopes).into_iter().flatten();
-            waiting.extend(missing.filter(|&at| flows[at].pending()));
-            if waiting.len() == before {
-                flows[next] = transport.flow(next, slopes, &flows);
-                waiting.pop();
+        while let Some((number, stencil)) = next {
+            if let Some(missing) = stencil.missing(&flows) {
+                waiting.push((number, stencil));
+                next = Some((missing, transport.stencil(missing)));
+            } else {
+                flows[number] = stencil.flow(&flows);
+                next = waiting.pop();
             }
         }
     }
@@ -97,14 +100,41 @@ struct Transport<'a> {
     harmonic: &'a [Harmonic],
 }
 
-/// Where the flow along one axis comes from.
+/// What flows into a voxel along one axis.
+#[derive(Clone, Copy)]
 struct Inflow {
-    /// Spacing of the axis in mm.
-    spacing: f64,
     /// Speed along the axis over its spacing, in 1/mm².
     rate: f64,
-    direction: usize,
-    end: End,
+    from: Source,
+}
+
+/// Where it comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// L does not rise from there: nothing flows in, known or unknown.
+    Nowhere,
+    /// The surface from which the tubes start, at this distance in spacings.
+    Surface(f64),
+    /// Beyond a face of the image, one spacing away, where L is this.
+    Outside(f64),
+    /// A grey voxel, and what lies behind it.
+    Grey(u32, Behind),
+}
+
+/// The second point of an upwind difference.
+#[derive(Clone, Copy)]
+enum Behind {
+    Nothing,
+    /// The surface from which the tubes start, at this distance from the first point in spacings.
+    Surface(f64),
+    Grey(u32),
+}
+
+/// All that the flow at a voxel depends on, apart from other flows.
+struct Stencil {
+    /// |∇L|² in 1/mm².
+    square: f64,
+    inflows: [Inflow; 3],
 }
 
 /// Coefficients of an upwind difference: `here·W − first·W₁ − second·W₂`.
@@ -130,7 +160,11 @@ impl Transport<'_> {
     }
 
     fn below(&self, upstream: usize, number: usize) -> bool {
-        self.level(upstream) + MARGIN < self.level(number)
+        let rise = self.harmonic[number].minus(self.harmonic[upstream]);
+        match self.side {
+            Side::Pial => rise > MARGIN,
+            Side::White => rise < -MARGIN,
+        }
     }
 
     /// True for the surface from which the tubes start.
@@ -138,89 +172,96 @@ impl Transport<'_> {
         (value < 0.5) == (self.side == Side::Pial)
     }
 
-    fn inflow(&self, number: usize, axis: usize, slope: f64) -> Option<Inflow> {
+    fn stencil(&self, number: usize) -> Stencil {
+        let links = self.sheet.links(number);
+        let slopes = gradient(self.sheet, self.harmonic, number, &links);
+        Stencil {
+            square: slopes.iter().map(|slope| slope * slope).sum(),
+            inflows: std::array::from_fn(|axis| self.inflow(number, axis, slopes[axis], &links)),
+        }
+    }
+
+    fn inflow(&self, number: usize, axis: usize, slope: f64, links: &Links) -> Inflow {
         let along = match self.side {
             Side::Pial => slope,
             Side::White => -slope,
         };
-        if along == 0.0 {
-            return None;
-        }
         let direction = 2 * axis + usize::from(along < 0.0);
         let spacing = self.sheet.spacing[axis];
-        Some(Inflow {
-            spacing,
+        let from = match links[direction].end() {
+            _ if along == 0.0 => Source::Nowhere,
+            End::Outside => Source::Outside((self.level(number) - along.abs() * spacing).max(0.0)),
+            End::Surface { value, distance } if self.starts_at(value) => Source::Surface(distance),
+            End::Grey(first) if self.below(first, number) => {
+                Source::Grey(first as u32, self.behind(first, direction))
+            }
+            End::Surface { .. } | End::Grey(_) => Source::Nowhere,
+        };
+        Inflow {
             rate: along.abs() / spacing,
-            direction,
-            end: self.sheet.links[number][direction].end(),
+            from,
+        }
+    }
+
+    fn behind(&self, first: usize, direction: usize) -> Behind {
+        match self.sheet.link(first, direction).end() {
+            // Very short steps would amplify errors of the first point.
+            End::Surface { value, distance } if self.starts_at(value) && distance > 0.2 => {
+                Behind::Surface(distance)
+            }
+            End::Grey(second) if self.below(second, first) => Behind::Grey(second as u32),
+            _ => Behind::Nothing,
+        }
+    }
+}
+
+impl Stencil {
+    /// A voxel upstream whose flow is still to be found.
+    fn missing(&self, flows: &[Flow]) -> Option<usize> {
+        let pending = |number: u32| flows[number as usize].pending().then_some(number as usize);
+        self.inflows.iter().find_map(|inflow| match inflow.from {
+            // What lies behind the first voxel is found on the way to it, mostly.
+            Source::Grey(first, Behind::Grey(second)) => pending(first).or_else(|| pending(second)),
+            Source::Grey(first, _) => pending(first),
+            _ => None,
         })
     }
 
-    fn inflows(&self, number: usize, slopes: [f64; 3]) -> impl Iterator<Item = Inflow> {
-        (0..3).filter_map(move |axis| self.inflow(number, axis, slopes[axis]))
-    }
-
-    /// The voxels that [`Self::flow`] reads: at most two along each axis.
-    fn upstream(&self, number: usize, slopes: [f64; 3]) -> [Option<usize>; 6] {
-        let mut found = [None; 6];
-        for (axis, slope) in slopes.into_iter().enumerate() {
-            let Some(inflow) = self.inflow(number, axis, slope) else {
-                continue;
-            };
-            let End::Grey(first) = inflow.end else {
-                continue;
-            };
-            if !self.below(first, number) {
-                continue;
-            }
-            found[2 * axis] = Some(first);
-            if let End::Grey(second) = self.sheet.links[first][inflow.direction].end()
-                && self.below(second, first)
-            {
-                found[2 * axis + 1] = Some(second);
-            }
-        }
-        found
-    }
-
-    fn flow(&self, number: usize, slopes: [f64; 3], flows: &[Flow]) -> Flow {
-        let best = self.flow_of_order(number, slopes, flows, Order::Second);
+    fn flow(&self, flows: &[Flow]) -> Flow {
+        let best = self.flow_of_order(flows, Order::Second);
         if best.volume < 0.0 {
             // Extrapolation past a strong change, e.g. where two banks meet.
-            return self.flow_of_order(number, slopes, flows, Order::First);
+            return self.flow_of_order(flows, Order::First);
         }
         best
     }
 
-    fn flow_of_order(&self, number: usize, slopes: [f64; 3], flows: &[Flow], order: Order) -> Flow {
-        let square: f64 = slopes.iter().map(|slope| slope * slope).sum();
-        let steepness = square.sqrt();
+    fn flow_of_order(&self, flows: &[Flow], order: Order) -> Flow {
+        let steepness = self.square.sqrt();
         let (mut volume, mut length, mut weight) = (1.0, steepness, 0.0);
         let (mut known, mut inflow_weight) = (0.0, 0.0);
-        for inflow in self.inflows(number, slopes) {
-            let rate = inflow.rate;
-            match inflow.end {
-                End::Outside => {
-                    inflow_weight += rate;
+        for Inflow { rate, from } in self.inflows {
+            match from {
+                Source::Nowhere => {}
+                Source::Outside(level) => {
                     // A flat sheet continues beyond the face: W = L/|∇L|², S = L/|∇L|.
-                    let step = rate * inflow.spacing * inflow.spacing;
-                    let level = (self.level(number) - step).max(0.0);
                     weight += rate;
-                    volume += rate * level / square;
+                    inflow_weight += rate;
+                    volume += rate * level / self.square;
                     length += rate * level / steepness;
                 }
-                End::Surface { value, distance } if self.starts_at(value) => {
+                Source::Surface(distance) => {
                     weight += rate / distance;
                     known += rate / distance;
                     inflow_weight += rate / distance;
                 }
-                End::Grey(first) if self.below(first, number) => {
+                Source::Grey(first, behind) => {
                     inflow_weight += rate;
-                    if !flows[first].arrived() {
+                    let upstream = flows[first as usize];
+                    if !upstream.arrived() {
                         continue;
                     }
-                    let (difference, second) = self.difference(first, &inflow, flows, order);
-                    let upstream = flows[first];
+                    let (difference, second) = Difference::over(behind, flows, order);
                     weight += rate * difference.here;
                     let sum = |one: f32, two: f32| {
                         rate * (difference.first * f64::from(one)
@@ -230,56 +271,53 @@ impl Transport<'_> {
                     length += sum(upstream.length, second.length);
                     known += rate * f64::from(upstream.known);
                 }
-                // L does not rise from there: nothing flows in, known or unknown.
-                End::Surface { .. } | End::Grey(_) => {}
             }
         }
         if weight > 0.0 {
+            let share = 1.0 / weight;
             Flow {
-                volume: (volume / weight) as f32,
-                length: (length / weight) as f32,
+                volume: (volume * share) as f32,
+                length: (length * share) as f32,
                 known: (known / inflow_weight) as f32,
             }
         } else {
             Flow::NOTHING
         }
     }
+}
 
-    /// The upwind difference over one or two upstream points, and the flow at the second.
-    fn difference(
-        &self,
-        first: usize,
-        inflow: &Inflow,
-        flows: &[Flow],
-        order: Order,
-    ) -> (Difference, Flow) {
-        const ZERO: Flow = Flow {
-            volume: 0.0,
-            length: 0.0,
-            known: 0.0,
-        };
-        let two_points = |step: f64| Difference {
-            here: (2.0 + step) / (1.0 + step),
-            first: (1.0 + step) / step,
-            second: -1.0 / (step * (1.0 + step)),
-        };
-        if order == Order::Second {
-            match self.sheet.links[first][inflow.direction].end() {
-                // Very short steps would amplify errors of the first point.
-                End::Surface { value, distance } if self.starts_at(value) && distance > 0.2 => {
-                    return (two_points(distance), ZERO);
-                }
-                End::Grey(second) if self.below(second, first) && flows[second].arrived() => {
-                    return (two_points(1.0), flows[second]);
-                }
-                _ => {}
-            }
+impl Difference {
+    const ONE_POINT: Self = Self {
+        here: 1.0,
+        first: 1.0,
+        second: 0.0,
+    };
+    /// Two points one spacing apart.
+    const EVEN: Self = Self {
+        here: 1.5,
+        first: 2.0,
+        second: -0.5,
+    };
+
+    /// The difference over one or two upstream points, and the flow at the second.
+    fn over(behind: Behind, flows: &[Flow], order: Order) -> (Self, Flow) {
+        if order == Order::First {
+            return (Self::ONE_POINT, Flow::ZERO);
         }
-        let one_point = Difference {
-            here: 1.0,
-            first: 1.0,
-            second: 0.0,
-        };
-        (one_point, ZERO)
+        match behind {
+            Behind::Surface(step) => {
+                let share = 1.0 / (step * (1.0 + step));
+                let difference = Self {
+                    here: (2.0 + step) * step * share,
+                    first: (1.0 + step) * (1.0 + step) * share,
+                    second: -share,
+                };
+                (difference, Flow::ZERO)
+            }
+            Behind::Grey(second) if flows[second as usize].arrived() => {
+                (Self::EVEN, flows[second as usize])
+            }
+            Behind::Grey(_) | Behind::Nothing => (Self::ONE_POINT, Flow::ZERO),
+        }
     }
 }

@@ -16,4 +16,7 @@ pub use read::{
     Crop, ReadError, Scalar, StoredImage, read_cropped, read_header, read_labels, read_scalar,
     read_stored, read_vectors,
 };
-pub use write::{scalar_header, vector_header, write_scalar, write_stored, write_vectors};
+pub use write::{
+    label_header, length_header, scalar_header, vector_header, write_labels, write_scalar,
+    write_stored, write_vectors,
+};

@@ -8,6 +8,42 @@ use alignment_api::{ExitCode, LandmarkMode, Report};
 use crate::{assert_exit, call, data, files, report, root, run};
 
 #[test]
+fn depth_writes_thickness_and_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = |name: &str| path(name).to_str().unwrap().to_owned();
+    let segmentation = data("patch_segmentation.nii.gz");
+    let segmentation = segmentation.to_str().unwrap();
+    let (depth, thickness, layers) = (
+        text("depth.nii.gz"),
+        text("thickness.nii.gz"),
+        text("layers.nii.gz"),
+    );
+    let mut args = vec!["depth", segmentation, "-o", &depth, "--quiet"];
+    args.extend(["--thickness", &thickness, "--layers", &layers]);
+    let output = call(&args);
+    assert_exit(&output, ExitCode::InvalidRequest);
+    args.extend(["--layer-count", "4"]);
+    assert_exit(&call(&args), ExitCode::Success);
+
+    let thickness = nifti::read_scalar(&path("thickness.nii.gz")).unwrap();
+    let layers = nifti::read_labels(&path("layers.nii.gz")).unwrap();
+    assert_eq!(layers.header.raw.intent_code, 1002);
+    assert_eq!(layers.header.raw.cal_max, 4.0);
+    let mut counts = [0_usize; 5];
+    for (&layer, &mm) in layers.volume.values().iter().zip(thickness.volume.values()) {
+        counts[usize::try_from(layer).unwrap()] += 1;
+        assert!(layer == 0 || mm > 0.0);
+        assert!(mm.is_finite());
+    }
+    let cortex: usize = counts[1..].iter().sum();
+    for &count in &counts[1..] {
+        // Columns that the border of the patch cuts count with the part inside.
+        assert!(6 * count > cortex && 3 * count < cortex, "{counts:?}");
+    }
+}
+
+#[test]
 fn depth_then_register_agrees_with_the_whole_request() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

@@ -1,5 +1,7 @@
 //! Cortical sheets with a known equivolumetric depth, sampled on grids at any resolution.
 
+mod torus;
+
 use aligner::affine::Affine;
 use aligner::depth::{DepthMap, Tissue};
 use aligner::grid::Grid;
@@ -25,6 +27,10 @@ pub(crate) enum Shape {
     Cylinder,
     /// Oblique gyrus and sulcus; cut by the image.
     Fold,
+    /// Closed ring of a tube of 1.5 to 4 mm around white matter; its plane is one of the lattice.
+    Torus,
+    /// The same, oblique.
+    ObliqueTorus,
 }
 
 /// Rows of a rotation with no simple angles.
@@ -72,32 +78,81 @@ impl Shape {
             Self::Concave => 1.0 - share(norm(&p), 3),
             Self::Cylinder => share(norm(&q[..2]), 2),
             Self::Fold => fold(q[0], q[1]),
+            Self::Torus => torus::depth(p),
+            Self::ObliqueTorus => torus::depth(q),
         }
+    }
+
+    /// Edges of the imaged box in mm.
+    fn extent(self) -> [f64; 3] {
+        match self {
+            Self::Torus => torus::EXTENT,
+            Self::ObliqueTorus => [torus::EXTENT[0]; 3],
+            _ => [EDGE; 3],
+        }
+    }
+
+    fn grid(self, per_thickness: usize, ratio: [f64; 3]) -> Grid {
+        let spacing = ratio.map(|factor| factor * THICKNESS / per_thickness as f64);
+        let extent = self.extent();
+        Grid {
+            shape: std::array::from_fn(|a| (extent[a] / spacing[a]).round() as usize),
+            voxel_to_world: Affine::scaling(spacing),
+        }
+    }
+
+    /// The depth at each voxel centre of a grid, moved by `moved` voxels.
+    fn depth_at(self, grid: &Grid, index: (usize, usize, usize), moved: [f64; 3]) -> f64 {
+        let (index, spacing) = ([index.0, index.1, index.2], grid.spacing());
+        self.depth(std::array::from_fn(|a| {
+            let centre = 0.5 * (grid.shape[a] as f64 - 1.0);
+            (index[a] as f64 + moved[a] - centre) * spacing[a]
+        }))
+    }
+
+    /// The labels alone of [`Self::sample`].
+    pub(crate) fn labels(self, per_thickness: usize, ratio: [f64; 3]) -> Volume<Tissue> {
+        let grid = self.grid(per_thickness, ratio);
+        Volume::from_fn(grid, |index| tissue(self.depth_at(&grid, index, [0.0; 3])))
+    }
+
+    /// The sheet with noisy labels: each voxel takes the tissue of a point up to half a voxel away along
+    /// each axis.
+    pub(crate) fn noisy(self, per_thickness: usize, seed: u64) -> Sample {
+        let mut sample = self.sample(per_thickness, [1.0; 3]);
+        let grid = sample.labels.grid;
+        let mut state = seed;
+        // splitmix64
+        let mut uniform = || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut mixed = state;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            (mixed >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+        };
+        sample.labels = Volume::from_fn(grid, |index| {
+            let moved = [uniform(), uniform(), uniform()];
+            tissue(self.depth_at(&grid, index, moved))
+        });
+        sample
     }
 
     /// The sheet on a grid with voxels of `ratio`·thickness/`per_thickness`.
     pub(crate) fn sample(self, per_thickness: usize, ratio: [f64; 3]) -> Sample {
-        let spacing = ratio.map(|factor| factor * THICKNESS / per_thickness as f64);
-        let shape = spacing.map(|spacing| (EDGE / spacing).round() as usize);
-        let centre: [f64; 3] = std::array::from_fn(|a| 0.5 * (shape[a] as f64 - 1.0));
-        let grid = Grid {
-            shape,
-            voxel_to_world: Affine::scaling(spacing),
-        };
-        let truth = Volume::from_fn(grid, |(x, y, z)| {
-            let index = [x as f64, y as f64, z as f64];
-            self.depth(std::array::from_fn(|a| (index[a] - centre[a]) * spacing[a]))
-        });
-        let labels = truth.map(|depth| {
-            if depth < 0.0 {
-                Tissue::Csf
-            } else if depth > 1.0 {
-                Tissue::White
-            } else {
-                Tissue::Grey
-            }
-        });
+        let grid = self.grid(per_thickness, ratio);
+        let truth = Volume::from_fn(grid, |index| self.depth_at(&grid, index, [0.0; 3]));
+        let labels = truth.map(tissue);
         Sample { truth, labels }
+    }
+}
+
+fn tissue(depth: f64) -> Tissue {
+    if depth < 0.0 {
+        Tissue::Csf
+    } else if depth > 1.0 {
+        Tissue::White
+    } else {
+        Tissue::Grey
     }
 }
 
@@ -185,6 +240,16 @@ pub(crate) enum Where {
 
 impl Sample {
     pub(crate) fn errors(&self, map: &DepthMap, which: Where) -> Errors {
+        self.errors_of(&map.depth, &map.validity, which)
+    }
+
+    /// Errors of a depth with this validity.
+    pub(crate) fn errors_of(
+        &self,
+        depth: &Volume<f32>,
+        validity: &Volume<f32>,
+        which: Where,
+    ) -> Errors {
         let grid = self.labels.grid;
         let spacing = grid.spacing();
         let mut errors: Vec<f64> = Vec::new();
@@ -203,11 +268,13 @@ impl Sample {
                     let voxels = at[a].min(grid.shape[a] - 1 - at[a]) as f64 + 0.5;
                     voxels * spacing[a] > THICKNESS
                 }),
-                Where::Valid(least) => map.validity.values()[flat] >= least,
+                Where::Valid(least) => validity.values()[flat] >= least,
             };
             if scored {
-                errors
-                    .push((f64::from(map.depth.values()[flat]) - self.truth.values()[flat]).abs());
+                errors.push(
+                    (f64::from(depth.values()[flat]) - self.truth.values()[flat].clamp(0.0, 1.0))
+                        .abs(),
+                );
             }
         }
         assert!(!errors.is_empty());

@@ -45,6 +45,22 @@ pub fn scalar_header(description: &str, intent_name: &str) -> NiftiHeader {
     raw
 }
 
+/// Header of a map of lengths in mm: float32, intent 1001 (NIFTI_INTENT_ESTIMATE), shown from 0 to
+/// `most`.
+pub fn length_header(description: &str, intent_name: &str, most: f32) -> NiftiHeader {
+    let mut raw = scalar_header(description, intent_name);
+    raw.cal_max = most;
+    raw
+}
+
+/// Header of labels from 0 to `most`: intent 1002 (NIFTI_INTENT_LABEL).
+pub fn label_header(description: &str, intent_name: &str, most: u8) -> NiftiHeader {
+    let mut raw = scalar_header(description, intent_name);
+    raw.intent_code = 1002;
+    raw.cal_max = f32::from(most);
+    raw
+}
+
 /// Header of a displacement field.
 pub fn vector_header(description: &str) -> NiftiHeader {
     let mut raw = NiftiHeader {
@@ -75,6 +91,20 @@ pub fn write_scalar(
     raw: NiftiHeader,
 ) -> Result<Written, WriteError> {
     let raw = complete(raw, grid, &grid.shape, Datatype::F32);
+    write_file(path, &raw, |out| encode(out, values))
+}
+
+/// Writes a volume of labels, unsigned bytes.
+///
+/// # Errors
+/// [`WriteError`] naming the file.
+pub fn write_labels(
+    path: &Path,
+    grid: &Grid,
+    values: &[u8],
+    raw: NiftiHeader,
+) -> Result<Written, WriteError> {
+    let raw = complete(raw, grid, &grid.shape, Datatype::U8);
     write_file(path, &raw, |out| encode(out, values))
 }
 

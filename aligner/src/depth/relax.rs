@@ -1,0 +1,267 @@
+//! Relaxation of a seven-point equation over the grey voxels.
+//!
+//! Stretches of voxels with six grey neighbours are updated as rows of numbers, without a look at
+//! links. The others, the rim, have weights of their own.
+
+use rayon::prelude::*;
+
+use super::sheet::{BLOCK, Block, Links, Sheet, Stretch};
+use crate::wide::wide;
+
+/// Marks a direction without a grey neighbour.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The equation of a voxel that a surface or the end of the image ties.
+pub(super) struct Equation {
+    /// Number of the grey neighbour in each direction, or [`NONE`].
+    pub(super) link: [u32; 6],
+    /// Weight of the grey neighbours; 0 where there are none.
+    pub(super) weight: [f32; 6],
+    /// Sum of weight · value over all fixed values.
+    pub(super) fixed: f64,
+    /// Sum of all weights.
+    pub(super) sum: f64,
+    /// Share of a voxel for which the equation speaks.
+    pub(super) volume: f64,
+}
+
+impl Equation {
+    /// What the voxel asks for if all grey neighbours have the same value.
+    pub(super) fn mean(&self, value: f64) -> f64 {
+        let weights: f64 = self.weight.iter().map(|&weight| f64::from(weight)).sum();
+        (self.fixed + weights * value) / self.sum
+    }
+}
+
+/// An [`Equation`] as it is used.
+struct Tied {
+    /// Place in the block.
+    cell: u16,
+    /// Places of the neighbours in the other colour, or [`NONE`].
+    link: [u32; 6],
+    weight: [f32; 6],
+    fixed: f64,
+    /// 1 / sum of all weights.
+    inverse: f64,
+    /// What turns a wanted change into a residual.
+    scale: f32,
+}
+
+/// The equations of one colour.
+struct Colour<'a> {
+    blocks: &'a [Block],
+    /// The tied voxels of each block.
+    rim: Vec<Vec<Tied>>,
+    /// Number of the first voxel of the other colour.
+    other: u32,
+}
+
+/// The equations of all grey voxels, to be relaxed colour by colour.
+///
+/// Between two sweeps only the values of black voxels matter: those of red ones are computed from
+/// them first.
+pub(super) struct Relaxation<'a> {
+    red: usize,
+    /// Weight of each neighbour along an axis in the mean of a voxel with six of them.
+    share: [f64; 3],
+    /// Sum of the weights of such a voxel.
+    inside: f64,
+    reds: Colour<'a>,
+    blacks: Colour<'a>,
+}
+
+impl<'a> Relaxation<'a> {
+    /// `weight` is that of a grey neighbour along each axis where all six are grey; `equation` holds
+    /// elsewhere, and is `None` for a voxel that nothing ties.
+    pub(super) fn new(
+        sheet: &'a Sheet,
+        weight: [f64; 3],
+        equation: impl Fn(&Links) -> Option<Equation> + Sync,
+    ) -> Self {
+        let inside = 2.0 * weight.iter().sum::<f64>();
+        Self {
+            red: sheet.red,
+            share: weight.map(|weight| weight / inside),
+            inside,
+            reds: Colour::new(&sheet.reds, sheet.red as u32, &equation),
+            blacks: Colour::new(&sheet.blacks, 0, &equation),
+        }
+    }
+
+    /// Moves every voxel towards what its neighbours ask for, by `omega` of the way; adds what the
+    /// black ones moved to `moved`.
+    pub(super) fn sweep(&self, values: &mut [f64], omega: f64, moved: &mut [f32]) {
+        let (reds, blacks) = values.split_at_mut(self.red);
+        self.relax_reds(reds, blacks, omega);
+        let (colour, share) = (&self.blacks, self.share);
+        blacks
+            .par_chunks_mut(BLOCK)
+            .zip(moved.par_chunks_mut(BLOCK))
+            .zip(colour.parts())
+            .for_each(|((values, moved), part)| {
+                wide(
+                    #[inline(always)]
+                    || part.relax::<true>(values, reds, (share, omega), moved),
+                );
+            });
+    }
+
+    /// The first half of a sweep.
+    pub(super) fn relax_reds(&self, reds: &mut [f64], blacks: &[f64], omega: f64) {
+        let (colour, share) = (&self.reds, self.share);
+        reds.par_chunks_mut(BLOCK)
+            .zip(colour.parts())
+            .for_each(|(values, part)| {
+                wide(
+                    #[inline(always)]
+                    || part.relax::<false>(values, blacks, (share, omega), &mut []),
+                );
+            });
+    }
+
+    /// Replaces the value of each red voxel by what is missing in its equation.
+    pub(super) fn residual(&self, values: &mut [f64]) {
+        let (share, inside) = (self.share, self.inside);
+        let (reds, blacks) = values.split_at_mut(self.red);
+        reds.par_chunks_mut(BLOCK)
+            .zip(self.reds.parts())
+            .for_each(|(values, part)| {
+                wide(
+                    #[inline(always)]
+                    || part.residual(values, blacks, share, inside),
+                );
+            });
+    }
+}
+
+impl<'a> Colour<'a> {
+    fn new(
+        blocks: &'a [Block],
+        other: u32,
+        equation: impl Fn(&Links) -> Option<Equation> + Sync,
+    ) -> Self {
+        let rim = blocks.par_iter().map(|block| {
+            let tied = block.rim.iter().filter_map(|rim| {
+                let equation = equation(&rim.links)?;
+                Some(Tied {
+                    cell: rim.cell,
+                    link: equation
+                        .link
+                        .map(|at| if at == NONE { NONE } else { at - other }),
+                    weight: equation.weight,
+                    fixed: equation.fixed,
+                    inverse: 1.0 / equation.sum,
+                    scale: (equation.volume * equation.sum) as f32,
+                })
+            });
+            tied.collect()
+        });
+        Self {
+            blocks,
+            rim: rim.collect(),
+            other,
+        }
+    }
+
+    fn parts(&self) -> impl IndexedParallelIterator<Item = Part<'_>> {
+        self.blocks
+            .par_iter()
+            .zip(&self.rim)
+            .map(|(block, rim)| Part {
+                stretches: &block.stretches,
+                rim,
+                other: self.other,
+            })
+    }
+}
+
+/// The equations of a block.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    stretches: &'a [Stretch],
+    rim: &'a [Tied],
+    other: u32,
+}
+
+impl Part<'_> {
+    /// With `NOTE`, adds what each voxel moved to `moved`.
+    #[inline(always)]
+    fn relax<const NOTE: bool>(
+        self,
+        values: &mut [f64],
+        other: &[f64],
+        (share, omega): ([f64; 3], f64),
+        moved: &mut [f32],
+    ) {
+        for stretch in self.stretches {
+            let range = range(stretch);
+            let near = self.near(stretch, other);
+            let values = &mut values[range.clone()];
+            let moved = if NOTE { &mut moved[range] } else { &mut [] };
+            for place in 0..values.len() {
+                let change = omega * (mean(&near, share, place) - values[place]);
+                values[place] += change;
+                if NOTE {
+                    moved[place] += change as f32;
+                }
+            }
+        }
+        for tied in self.rim {
+            let cell = usize::from(tied.cell);
+            let change = omega * (tied.mean(other) - values[cell]);
+            values[cell] += change;
+            if NOTE {
+                moved[cell] += change as f32;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn residual(self, values: &mut [f64], other: &[f64], share: [f64; 3], inside: f64) {
+        for stretch in self.stretches {
+            let near = self.near(stretch, other);
+            let values = &mut values[range(stretch)];
+            for place in 0..values.len() {
+                values[place] = inside * (mean(&near, share, place) - values[place]);
+            }
+        }
+        for tied in self.rim {
+            let value = &mut values[usize::from(tied.cell)];
+            *value = f64::from(tied.scale) * (tied.mean(other) - *value);
+        }
+    }
+
+    /// The values of the neighbours of a stretch in each direction.
+    #[inline(always)]
+    fn near<'b>(self, stretch: &Stretch, other: &'b [f64]) -> [&'b [f64]; 6] {
+        let length = usize::from(stretch.length);
+        stretch
+            .neighbour
+            .map(|at| &other[(at - self.other) as usize..][..length])
+    }
+}
+
+#[inline(always)]
+fn range(stretch: &Stretch) -> std::ops::Range<usize> {
+    let first = usize::from(stretch.first);
+    first..first + usize::from(stretch.length)
+}
+
+#[inline(always)]
+fn mean(near: &[&[f64]; 6], share: [f64; 3], place: usize) -> f64 {
+    share[0] * (near[0][place] + near[1][place])
+        + share[1] * (near[2][place] + near[3][place])
+        + share[2] * (near[4][place] + near[5][place])
+}
+
+impl Tied {
+    #[inline(always)]
+    fn mean(&self, other: &[f64]) -> f64 {
+        let mut sum = self.fixed;
+        for (link, weight) in self.link.iter().zip(self.weight) {
+            let value = other.get(*link as usize).copied().unwrap_or(0.0);
+            sum += f64::from(weight) * value;
+        }
+        sum * self.inverse
+    }
+}
