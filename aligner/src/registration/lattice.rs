@@ -9,6 +9,9 @@ use rayon::prelude::*;
 use super::sum::dot;
 use crate::wide::wide;
 
+/// Elements of a slab that the prefilter along z treats together.
+const PIECE: usize = 1024;
+
 /// Vectors on a lattice, in memory `[z][component][y][x]`, x fastest.
 ///
 /// A z-slab holds all three components next to each other, so that one parallel loop over slabs
@@ -88,7 +91,7 @@ impl LatticeField {
             along_y.solve(plane, nx);
         });
         debug_assert_eq!(self.values.len(), 3 * nx * ny * nz);
-        along_z.solve(&mut self.values, 3 * plane);
+        along_z.solve_slabs(&mut self.values);
         self
     }
 
@@ -138,32 +141,62 @@ impl Prefilter {
         }
     }
 
-    /// Solves along an axis whose neighbours lie `stride` apart, for all `stride` lines at once.
-    fn solve(&self, values: &mut [f32], stride: usize) {
-        let n = self.upper.len();
-        for i in 0..n {
-            let (before, rest) = values.split_at_mut(i * stride);
-            let inverse = self.inverse_pivot[i];
-            let current = &mut rest[..stride];
-            if i == 0 {
-                for value in current {
-                    *value *= inverse;
-                }
-            } else {
-                let previous = &before[(i - 1) * stride..];
+    /// Solves across slabs, one element of each to a line, for all lines at once.
+    fn solve_slabs(&self, values: &mut [f32]) {
+        let slab = values.len() / self.upper.len().max(1);
+        // The same piece of every slab makes lines that need no others.
+        let pieces = slab.div_ceil(PIECE);
+        let mut lines: Vec<Vec<&mut [f32]>> = (0..pieces).map(|_| Vec::new()).collect();
+        for slab in values.chunks_exact_mut(slab.max(1)) {
+            for (line, piece) in lines.iter_mut().zip(slab.chunks_mut(PIECE)) {
+                line.push(piece);
+            }
+        }
+        lines.par_iter_mut().for_each(|line| {
+            for i in 0..line.len() {
+                let (before, rest) = line.split_at_mut(i);
+                self.eliminate(i, before.last().map(|piece| &**piece), &mut *rest[0]);
+            }
+            for i in (0..line.len().saturating_sub(1)).rev() {
+                let (current, next) = line.split_at_mut(i + 1);
+                self.substitute(i, next[0], &mut *current[i]);
+            }
+        });
+    }
+
+    /// Row i of the elimination.
+    fn eliminate(&self, i: usize, previous: Option<&[f32]>, current: &mut [f32]) {
+        let inverse = self.inverse_pivot[i];
+        match previous {
+            None => current.iter_mut().for_each(|value| *value *= inverse),
+            Some(previous) => {
                 for (value, previous) in current.iter_mut().zip(previous) {
                     *value = (*value - previous / 6.0) * inverse;
                 }
             }
         }
+    }
+
+    /// Row i of the substitution.
+    fn substitute(&self, i: usize, next: &[f32], current: &mut [f32]) {
+        // The factor of unknown i + 1 in row i, as the mirrored ends do not change it.
+        let upper = self.upper[i];
+        for (value, next) in current.iter_mut().zip(next) {
+            *value -= upper * *next;
+        }
+    }
+
+    /// Solves along an axis whose neighbours lie `stride` apart, for all `stride` lines at once.
+    fn solve(&self, values: &mut [f32], stride: usize) {
+        let n = self.upper.len();
+        for i in 0..n {
+            let (before, rest) = values.split_at_mut(i * stride);
+            let previous = i.checked_sub(1).map(|i| &before[i * stride..]);
+            self.eliminate(i, previous, &mut rest[..stride]);
+        }
         for i in (0..n.saturating_sub(1)).rev() {
             let (current, next) = values.split_at_mut((i + 1) * stride);
-            let current = &mut current[i * stride..];
-            // The factor of unknown i + 1 in row i, as the mirrored ends do not change it.
-            let upper = self.upper[i];
-            for (value, next) in current.iter_mut().zip(next) {
-                *value -= upper * *next;
-            }
+            self.substitute(i, &next[..stride], &mut current[i * stride..]);
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Positions are voxels of the patch. Lengths are in units of the mean patch voxel, measured along
 //! the voxel axes: numbers then have the same size whether the image is in µm or in mm.
 
+use std::sync::Arc;
+
 use alignment_api::{EffectiveRegistration, LandmarkMode};
+use rayon::prelude::*;
 
 use super::{
     LandmarkPair, RegistrationError, RegistrationInput, Side, cortex::Cortex,
@@ -43,6 +46,8 @@ pub(super) struct Problem<'a> {
     /// Voxel of the patch → voxel of the moving image.
     pub(super) fixed_to_moving: Affine,
     pub(super) landmarks: Vec<VoxelPair>,
+    /// Of the patch at full resolution.
+    pub(super) cortex: Arc<Cortex>,
     /// Mean square slope of the patch's depth.
     pub(super) slope_square: f64,
     /// Distance over which the displacement is smooth.
@@ -69,6 +74,7 @@ impl<'a> Problem<'a> {
             spacing,
             input.validity.map(crate::volume::Volume::values),
         );
+        let cortex = Arc::new(cortex);
         let slope_square = cortex.mean_square_slope;
         if slope_square.is_nan() || slope_square <= 0.0 {
             return Err(RegistrationError::ConstantImage { which: Side::Fixed });
@@ -93,6 +99,7 @@ impl<'a> Problem<'a> {
                 .map(|size| size / (unit_mm * scale)),
             fixed_to_moving,
             landmarks: voxel_landmarks(input)?,
+            cortex,
             slope_square,
             smoothness_length: parameters
                 .smoothness_length_mm
@@ -148,8 +155,8 @@ fn check_values(input: &RegistrationInput) -> Result<(), RegistrationError> {
         (Side::Validity, input.validity),
     ];
     for (which, volume) in volumes {
-        let mut values = volume.iter().flat_map(|volume| volume.values());
-        if values.any(|value| !value.is_finite()) {
+        let values = volume.map_or(&[][..], |volume| volume.values());
+        if values.par_iter().any(|value| !value.is_finite()) {
             return Err(RegistrationError::NotFinite { which });
         }
     }
@@ -193,13 +200,22 @@ fn check_overlap(
 ) -> Result<(), RegistrationError> {
     let [nx, ny, _] = input.fixed.grid.shape;
     let last = input.moving.grid.shape.map(|n| n as f64 - 1.0);
-    let (mut voxels, mut inside) = (0_u64, 0_u64);
-    for (index, _) in cortex.mask.iter().enumerate().filter(|(_, mask)| **mask) {
-        let position = [index % nx, index / nx % ny, index / (nx * ny)].map(|i| i as f64);
-        let place = fixed_to_moving.apply(position);
-        voxels += 1;
-        inside += u64::from((0..3).all(|a| place[a] >= 0.0 && place[a] <= last[a]));
-    }
+    let count = |(z, mask): (usize, &[bool])| {
+        let mut counts = [0_u64; 2];
+        for (index, _) in mask.iter().enumerate().filter(|(_, mask)| **mask) {
+            let position = [index % nx, index / nx, z].map(|i| i as f64);
+            let place = fixed_to_moving.apply(position);
+            counts[0] += 1;
+            counts[1] += u64::from((0..3).all(|a| place[a] >= 0.0 && place[a] <= last[a]));
+        }
+        counts
+    };
+    let [voxels, inside] = cortex
+        .mask
+        .par_chunks(nx * ny)
+        .enumerate()
+        .map(count)
+        .reduce(|| [0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
     let share = inside as f64 / voxels.max(1) as f64;
     if inside == 0 {
         return Err(RegistrationError::NoOverlap { share });

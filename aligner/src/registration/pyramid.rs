@@ -1,6 +1,6 @@
 //! The images at one level of the pyramid.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -24,7 +24,7 @@ pub(super) struct Level<'a> {
     pub(super) moving_shape: [usize; 3],
     /// Voxel of the level → voxel of the moving image.
     pub(super) to_moving: Affine,
-    pub(super) cortex: Cortex,
+    pub(super) cortex: Arc<Cortex>,
 }
 
 /// Voxels of a level: a level's voxel is a block of `shrink` patch voxels, the last perhaps partial.
@@ -57,7 +57,12 @@ impl<'a> Level<'a> {
         };
         let offset = block_offset(shrink);
         let to_fixed = Affine::translation([offset; 3]).after(&Affine::scaling([shrink as f64; 3]));
-        let cortex = Cortex::find(&fixed, coarse, coarse_spacing, validity.as_deref());
+        let cortex = if shrink == 1 {
+            Arc::clone(&problem.cortex)
+        } else {
+            let found = Cortex::find(&fixed, coarse, coarse_spacing, validity.as_deref());
+            Arc::new(found)
+        };
         Self {
             shape: coarse,
             spacing: coarse_spacing,
