@@ -12,6 +12,7 @@
 )]
 
 mod cluster;
+mod load;
 
 use std::time::Duration;
 
