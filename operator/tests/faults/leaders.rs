@@ -12,7 +12,7 @@ use crate::lifecycle::ALL;
 use crate::net::Net;
 use crate::number;
 use crate::oracle::Oracle;
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::run::{race, virtually, worker};
 use crate::store::{Kind, Store};
 
@@ -62,6 +62,35 @@ pub(crate) fn handover(dies: bool, after: u64) -> Handover {
             calls: calls.collect(),
         }
     })
+}
+
+/// One replica, for a minute; whether it still leads at its end, and its calls.
+fn leads_on(plan: Plan) -> (bool, Vec<String>) {
+    virtually(async move {
+        let store = Arc::new(Store::new(Oracle::default()));
+        let net = Arc::new(Net::new(store, plan));
+        let elector = Elector::new(net.client(), "alice", "lease", "a");
+        let work = worker(&net).work_as_leader(elector, CancellationToken::new());
+        let work = tokio::spawn(work);
+        sleep(Duration::from_secs(60)).await;
+        let calls = net.lock().calls.clone();
+        (!work.is_finished(), calls)
+    })
+}
+
+#[test]
+fn a_renewal_that_fails_once_does_not_cost_the_lease() {
+    let (_, calls) = leads_on(Plan::default());
+    let renewals = calls
+        .iter()
+        .enumerate()
+        .filter(|(_, call)| *call == "update leases");
+    let (fifth, _) = renewals.take(5).last().unwrap();
+    let deadly = [Fault::KillBefore, Fault::KillAfter];
+    for fault in Fault::ALL.iter().filter(|fault| !deadly.contains(fault)) {
+        let (leads, calls) = leads_on(Plan::calls(&[(fifth, *fault)]));
+        assert!(leads, "{fault:?}: {calls:?}");
+    }
 }
 
 /// The longest of several, at different moments between two looks at the Lease.
