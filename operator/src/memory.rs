@@ -28,6 +28,7 @@ struct Entry {
     seen_attempt: i32,
     seen_version: u64,
     failures: u32,
+    conflicts: u32,
     awaiting_report_since: Option<Instant>,
     refusal: Option<(Refusal, Instant, u32)>,
 }
@@ -123,11 +124,17 @@ impl Memory {
         }
     }
 
-    /// Counts a failed reconcile.
-    pub fn failed(&self, uid: &str) -> u32 {
+    /// Counts a failed reconcile; gives the number of its kind in a row. Conflicts count by
+    /// themselves: they pass as soon as the watch catches up, and say nothing about a real failure.
+    pub fn failed(&self, uid: &str, conflict: bool) -> u32 {
         self.update(uid, |entry| {
-            entry.failures = entry.failures.saturating_add(1);
-            entry.failures
+            let count = if conflict {
+                &mut entry.conflicts
+            } else {
+                &mut entry.failures
+            };
+            *count = count.saturating_add(1);
+            *count
         })
     }
 
@@ -135,6 +142,7 @@ impl Memory {
     pub fn succeeded(&self, uid: &str) {
         if let Some(entry) = self.lock().get_mut(uid) {
             entry.failures = 0;
+            entry.conflicts = 0;
         }
     }
 

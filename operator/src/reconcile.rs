@@ -61,7 +61,8 @@ pub async fn reconcile(request: Arc<AlignmentRequest>, scope: Arc<Scope>) -> Res
 pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Scope>) -> Action {
     let context = &scope.context;
     context.metrics.reconcile_errors.inc();
-    let failures = context.memory.failed(&request.uid().unwrap_or_default());
+    let uid = request.uid().unwrap_or_default();
+    let failures = context.memory.failed(&uid, error.is_outdated());
     let pause = error.retry_after(failures);
     let (namespace, name) = (request.namespace().unwrap_or_default(), request.name_any());
     if error.is_outdated() {

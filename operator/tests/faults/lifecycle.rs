@@ -64,7 +64,7 @@ pub(crate) struct Lifecycle {
     ends: &'static [&'static [End]],
     pub(crate) user: &'static [(When, Act)],
     ttl: Option<u32>,
-    /// How long a pod runs, in milliseconds: longer than a hung call, where the user acts meanwhile.
+    /// How long a pod runs, in milliseconds: longer than all faults, where the user acts meanwhile.
     pub(crate) pod_runs: u64,
     /// Phase at the end; none if the request is gone.
     pub(crate) phase: Option<&'static str>,
@@ -157,7 +157,7 @@ pub(crate) static ALL: [Lifecycle; 10] = [
             (When::PodRuns, Act::Suspend(true)),
             (When::Phase("Suspended"), Act::Suspend(false)),
         ],
-        pod_runs: 60_000,
+        pod_runs: 300_000,
         ..PLAIN
     },
     Lifecycle {

@@ -79,6 +79,8 @@ impl Net {
 
     pub(crate) fn kill(&self) {
         self.store.lock().oracle.death();
+        // The first lists of an operator come from the quorum: that is the server's promise.
+        self.lock().stale = None;
         self.deaths.send_modify(|deaths| *deaths += 1);
     }
 
