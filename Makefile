@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust bench lint generate images cluster-up cluster-down demo
+.PHONY: help run test test-rust soak bench lint generate images cluster-up cluster-down demo
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,6 +17,9 @@ test: ## Everything that CI runs: style, unit, control plane, interoperability, 
 
 test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control plane
 	dev/with-control-plane.sh cargo test --workspace --locked
+
+soak: ## Faults and load in full: 100,000 schedules, then a real control plane (about an hour)
+	dev/soak.sh
 
 bench: ## Accuracy, time and memory, beside ANTs and greedy; writes docs/benchmarks.md (about an hour)
 	dev/bench.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test and says at the end how many ran at each level:
 #   1  unit, property and program tests, and other programs reading our files
-#   2  the operator's scenarios against a scripted API server
+#   2  the operator against a scripted API server, and against one in memory where everything fails
 #   3  a real control plane: the operator, the custom resource, the chart
 #   4  a real node: images, chart, pods
 # Nothing is skipped silently; VOLUBA_SKIP_NODE=1 leaves out level 4, which needs root, and says so.
@@ -35,10 +35,10 @@ part chart dev/test-chart.sh
 part cluster dev/test-cluster-clean.sh
 part node dev/test-node.sh
 
-# Level of each Rust test program: the operator's tests/scenarios* are level 2, tests/control_plane* 3.
+# Level of each Rust test program: the operator's tests/reconcile* and tests/faults are level 2, tests/control_plane* 3.
 rust_counts() { # level -> "passed failed"
   awk -v level="$1" '
-    /Running|Doc-tests/ { at = /tests\/scenarios|tests\/reconcile/ ? 2 : /tests\/control_plane/ ? 3 : 1 }
+    /Running|Doc-tests/ { at = /tests\/faults|tests\/reconcile/ ? 2 : /tests\/control_plane/ ? 3 : 1 }
     /^test result:/ && at == level { passed += $4; failed += $6 }
     END { print passed + 0, failed + 0 }' "$LOGS/rust"
 }
@@ -59,7 +59,7 @@ level() { # name, "passed failed"...
 }
 echo
 level "1 units, programs, other programs, docs" "$(rust_counts 1)" "$(script_counts interop)" "$(script_counts bench)" "$(script_counts page)" "$(script_counts docs)"
-level "2 scenarios, scripted API server" "$(rust_counts 2)"
+level "2 scenarios and faults, simulated API server" "$(rust_counts 2)"
 level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts chart)"
 level "4 real node" "$(script_counts cluster)" "$(script_counts node)"
 [ "$failed" = 0 ] || [ "$total_failed" -gt 0 ] || total_failed=1

@@ -189,8 +189,9 @@ async fn patch_status(
     let patch = json!({
         "apiVersion": AlignmentRequest::api_version(&()),
         "kind": AlignmentRequest::kind(&()),
-        // With the uid, a late write cannot reach a new request of the same name.
-        "metadata": {"uid": request.uid()},
+        // With the uid, a late write cannot reach a new request of the same name. With the version,
+        // one that rests on an old state of the request is refused.
+        "metadata": {"uid": request.uid(), "resourceVersion": request.resource_version()},
         "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();

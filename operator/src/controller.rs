@@ -31,6 +31,8 @@ use crate::reconcile::{error_policy, reconcile};
 const CONCURRENCY: u16 = 32;
 /// A watch is renewed after so many seconds: one that died silently is noticed by then.
 const WATCH_SECONDS: u32 = 60;
+/// New lists that have not been answered by reconciles yet; one stands for all.
+const RELISTS: usize = 1;
 /// Reconciles that progress has asked for and that have not begun.
 const TRIGGERS: usize = 256;
 
@@ -58,6 +60,9 @@ async fn run_scope(
     let (request_store, request_writer) = reflector::store();
     let (job_store, job_writer) = reflector::store();
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
+    // A new list tells what is there. What vanished meanwhile is nobody's event, and the event of
+    // what is new comes before the cache holds it.
+    let (relisted, relists) = mpsc::channel(RELISTS);
     let pods = Arc::new(PodIndex::default());
     let followers = Followers::new(
         context.client.clone(),
@@ -65,8 +70,14 @@ async fn run_scope(
         context.metrics.clone(),
         trigger,
     );
+    let requests_relisted = relisted.clone();
     let requests = watch_requests(&context, followers.clone(), namespace)
         .reflect(request_writer)
+        .inspect(move |event| {
+            if let Ok(Event::InitDone) = event {
+                let _ = requests_relisted.try_send(());
+            }
+        })
         .applied_objects()
         // Own writes of progress do not matter; a new phase may call for the next step.
         .predicate_filter(
@@ -75,19 +86,17 @@ async fn run_scope(
         );
     let jobs_ready = Arc::new(Ready::default());
     let filled = jobs_ready.clone();
+    let jobs_relisted = relisted.clone();
     let jobs = watch_jobs(&context, namespace)
         .reflect(job_writer)
         .inspect(move |event| {
             if let Ok(Event::InitDone) = event {
                 filled.set();
+                let _ = jobs_relisted.try_send(());
             }
         })
         .touched_objects();
-    let pod_triggers = watch_pods(&context.client, namespace, pods.clone());
-    let progress_triggers = stream::unfold(triggers, |mut triggers| async move {
-        let request = triggers.recv().await?;
-        Some((request, triggers))
-    });
+    let pod_triggers = watch_pods(&context.client, namespace, pods.clone(), relisted);
     context.metrics.watch(request_store.clone());
     let scope = Arc::new(Scope {
         context,
@@ -99,7 +108,8 @@ async fn run_scope(
     Controller::for_stream(requests, request_store)
         .owns_stream(jobs)
         .reconcile_on(pod_triggers)
-        .reconcile_on(progress_triggers)
+        .reconcile_on(received(triggers))
+        .reconcile_all_on(received(relists))
         .with_config(Config::default().concurrency(concurrency))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, scope)
@@ -110,6 +120,13 @@ async fn run_scope(
             future::ready(())
         })
         .await;
+}
+
+fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
+    stream::unfold(receiver, |mut receiver| async move {
+        let item = receiver.recv().await?;
+        Some((item, receiver))
+    })
 }
 
 fn note_error<R, Q>(error: &kube::runtime::controller::Error<R, Q>)
@@ -222,10 +239,10 @@ fn watch_jobs(
                 spec.template = PodTemplateSpec::default();
             }
         })
-        .inspect(move |event| {
-            if let Ok(Event::Delete(job)) = event {
-                memory.saw_job_deleted(job);
-            }
+        .inspect(move |event| match event {
+            Ok(Event::Apply(job) | Event::InitApply(job)) => memory.saw_job(job),
+            Ok(Event::Delete(job)) => memory.saw_job_deleted(job),
+            _ => {}
         })
 }
 
@@ -233,12 +250,18 @@ fn watch_pods(
     client: &Client,
     namespace: Option<&str>,
     index: Arc<PodIndex>,
+    relisted: mpsc::Sender<()>,
 ) -> impl Stream<Item = ObjectRef<AlignmentRequest>> + Send + 'static {
     watcher(api::<Pod>(client, namespace), own_config())
         .default_backoff()
         .flat_map(move |event| {
             let triggers = match event {
-                Ok(event) => index.take(event),
+                Ok(event) => {
+                    if let Event::InitDone = event {
+                        let _ = relisted.try_send(());
+                    }
+                    index.take(event)
+                }
                 Err(error) => {
                     tracing::warn!(%error, "watch of pods interrupted");
                     Vec::new()

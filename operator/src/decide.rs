@@ -9,7 +9,7 @@ use crate::build::{Attempt, metadata};
 use crate::conditions::Reason;
 use crate::crd::AlignmentRequest;
 use crate::ending::{self, Cause};
-use crate::observe::{self, JobEnd, JobState, JobView, Observed, PodPhase};
+use crate::observe::{JobEnd, JobState, JobView, Observed, PodPhase};
 use crate::quantity::Memory;
 use crate::report;
 use crate::validate::ValidatedRequest;
@@ -134,7 +134,7 @@ fn start(case: &Case<'_>) -> Decision {
 }
 
 fn start_again(case: &Case<'_>) -> Decision {
-    let made = observe::attempts(case.request);
+    let made = case.observed.attempts;
     if made >= MOST_ATTEMPTS {
         return Decision::wait(Story::Failed(Cause {
             reason: Reason::JobDeleted,
@@ -241,6 +241,7 @@ mod tests {
     struct Given {
         changes: Vec<(&'static str, Value)>,
         job: JobState,
+        attempts: i32,
         pods: Vec<Arc<PodView>>,
         recorded: bool,
         overdue: bool,
@@ -251,6 +252,7 @@ mod tests {
             Self {
                 changes: Vec::new(),
                 job: JobState::Present(job()),
+                attempts: 0,
                 pods: Vec::new(),
                 recorded: true,
                 overdue: false,
@@ -267,6 +269,7 @@ mod tests {
                 verdict: &verdict,
                 observed: &Observed {
                     job: self.job,
+                    attempts: self.attempts,
                     pods: self.pods,
                 },
                 max_memory: None,
@@ -315,7 +318,8 @@ mod tests {
         for (attempts, expected) in [(1, Some(2)), (2, Some(3)), (3, None), (7, None)] {
             let given = Given {
                 job: JobState::Gone,
-                changes: vec![status(json!({"attempts": attempts, "phase": "Running"}))],
+                attempts,
+                changes: vec![status(json!({"phase": "Running"}))],
                 ..Given::default()
             };
             match (given.decide(), expected) {

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use crate::conditions::shorten;
 use crate::crd::{AlignmentRequest, AlignmentRequestStatus, Phase};
-use crate::error::CALL_DEADLINE;
 
 /// Events that wait at most; a burst beyond that is not worth telling.
 const QUEUE: usize = 1024;
@@ -46,11 +45,8 @@ pub async fn publish(recorder: Recorder, receiver: mpsc::Receiver<Note>) {
         .for_each_concurrent(CONCURRENT, |note| {
             let recorder = recorder.clone();
             async move {
-                let published = recorder.publish(&note.event, &note.reference);
-                match tokio::time::timeout(CALL_DEADLINE, published).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "event not published"),
-                    Err(_) => tracing::warn!("event not published in time"),
+                if let Err(error) = recorder.publish(&note.event, &note.reference).await {
+                    tracing::warn!(%error, "event not published");
                 }
             }
         })
@@ -93,9 +89,6 @@ impl Events {
         let failure = status.failure.as_ref();
         let text = failure.map_or("", |failure| failure.message.as_str());
         match status.phase {
-            Some(Phase::Running) => {
-                self.send(request, "Started", "the aligner runs", true);
-            }
             Some(Phase::Succeeded) => {
                 self.send(request, "Succeeded", "the result is written", true);
             }
@@ -111,7 +104,8 @@ impl Events {
                     self.send(request, "Failed", &text, false);
                 }
             },
-            Some(Phase::Pending) | None => {}
+            // The Job has events of its own for these; one less is one write less.
+            Some(Phase::Pending | Phase::Running) | None => {}
         }
     }
 }
@@ -146,7 +140,7 @@ mod tests {
     #[test]
     fn a_change_of_phase_is_told_once() {
         assert_eq!(reasons(Phase::Pending, None), Vec::<String>::new());
-        assert_eq!(reasons(Phase::Running, None), ["Started"]);
+        assert_eq!(reasons(Phase::Running, None), Vec::<String>::new());
         assert_eq!(reasons(Phase::Succeeded, None), ["Succeeded"]);
         assert_eq!(reasons(Phase::Suspended, None), ["Suspended"]);
         assert_eq!(reasons(Phase::Failed, Some("InvalidImage")), ["Failed"]);

@@ -21,6 +21,8 @@ const DURATION: Duration = Duration::from_secs(15);
 /// Time within which a holder must succeed to renew; shorter, so that two never work at once.
 const RENEW_WITHIN: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Time for one try to renew: an answer that is lost must leave time for another.
+const ONE_TRY: Duration = Duration::from_secs(3);
 
 /// One candidate.
 pub struct Elector {
@@ -60,10 +62,11 @@ impl Elector {
         while renewed.elapsed() < RENEW_WITHIN {
             tokio::time::sleep(INTERVAL).await;
             let rest = RENEW_WITHIN.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(rest, self.attempt()).await {
+            match tokio::time::timeout(rest.min(ONE_TRY), self.attempt()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) | Err(_) => return,
+                Ok(Ok(false)) => return,
                 Ok(Err(error)) => tracing::warn!(%error, "Lease not renewed"),
+                Err(_) => tracing::warn!("Lease not renewed in time"),
             }
         }
     }
@@ -110,11 +113,17 @@ impl Elector {
             .seen
             .as_ref()
             .is_some_and(|(lease, _)| self.is_mine(lease));
-        if !held {
-            match call("get lease", self.api.get_opt(&self.name)).await? {
-                None => return self.create().await,
-                Some(lease) => self.look_at(lease),
-            }
+        // Whoever holds it need not look first. If the Lease has changed nevertheless, it may be by
+        // an own write whose answer was lost.
+        if held
+            && let Some((lease, _)) = self.seen.clone()
+            && self.replace(lease).await?
+        {
+            return Ok(true);
+        }
+        match call("get lease", self.api.get_opt(&self.name)).await? {
+            None => return self.create().await,
+            Some(lease) => self.look_at(lease),
         }
         let Some((lease, since)) = self.seen.clone() else {
             return Ok(false);

@@ -19,6 +19,7 @@
 pub mod apply;
 pub mod build;
 pub mod cli;
+pub mod client;
 pub mod conditions;
 pub mod context;
 pub mod controller;
@@ -41,3 +42,4 @@ pub mod run;
 pub mod settings;
 pub mod status;
 pub mod validate;
+pub mod worker;

@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use crate::apply::Refusal;
 use crate::crd::AlignmentRequest;
-use crate::observe::job::version;
+use crate::observe::job::{attempt, version};
 
 /// Own writes of Jobs are believed for so long; after that, only what the watch shows counts.
 const BELIEF: Duration = Duration::from_secs(30);
@@ -24,7 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 struct Entry {
     request: Option<Arc<AlignmentRequest>>,
     job: Option<(Arc<Job>, Instant)>,
+    seen_attempt: i32,
+    seen_version: u64,
     failures: u32,
+    conflicts: u32,
     awaiting_report_since: Option<Instant>,
     refusal: Option<(Refusal, Instant, u32)>,
 }
@@ -66,10 +70,19 @@ impl Memory {
     /// Forgets own writes that the watch has shown.
     pub fn saw_request(&self, seen: &AlignmentRequest) {
         let uid = seen.uid().unwrap_or_default();
-        if let Some(entry) = self.lock().get_mut(&uid) {
+        self.update(&uid, |entry| {
             let shown = |written: &mut Arc<AlignmentRequest>| version(&**written) <= version(seen);
             entry.request.take_if(shown);
-        }
+            entry.seen_version = entry.seen_version.max(version(seen));
+        });
+    }
+
+    /// Whether the watch has shown a newer state of the request before. A server that is behind may
+    /// list it as it was, and what was done since must not be done again.
+    pub fn is_outdated(&self, request: &AlignmentRequest) -> bool {
+        let uid = request.uid().unwrap_or_default();
+        self.read(&uid, |entry| Some(entry.seen_version))
+            .is_some_and(|seen| version(request) < seen)
     }
 
     /// Notes a Job as the API server returned it from a write.
@@ -87,6 +100,21 @@ impl Memory {
         })
     }
 
+    /// Notes which attempt the watch has shown.
+    pub fn saw_job(&self, job: &Job) {
+        for owner in job.owner_references() {
+            self.update(&owner.uid, |entry| {
+                entry.seen_attempt = entry.seen_attempt.max(attempt(job));
+            });
+        }
+    }
+
+    /// The newest attempt that the watch has shown; 0 if none.
+    pub fn seen_attempt(&self, uid: &str) -> i32 {
+        self.read(uid, |entry| Some(entry.seen_attempt))
+            .unwrap_or(0)
+    }
+
     /// Forgets a Job that the watch has shown to be deleted.
     pub fn saw_job_deleted(&self, job: &Job) {
         for owner in job.owner_references() {
@@ -96,11 +124,17 @@ impl Memory {
         }
     }
 
-    /// Counts a failed reconcile.
-    pub fn failed(&self, uid: &str) -> u32 {
+    /// Counts a failed reconcile; gives the number of its kind in a row. Conflicts count by
+    /// themselves: they pass as soon as the watch catches up, and say nothing about a real failure.
+    pub fn failed(&self, uid: &str, conflict: bool) -> u32 {
         self.update(uid, |entry| {
-            entry.failures = entry.failures.saturating_add(1);
-            entry.failures
+            let count = if conflict {
+                &mut entry.conflicts
+            } else {
+                &mut entry.failures
+            };
+            *count = count.saturating_add(1);
+            *count
         })
     }
 
@@ -108,6 +142,7 @@ impl Memory {
     pub fn succeeded(&self, uid: &str) {
         if let Some(entry) = self.lock().get_mut(uid) {
             entry.failures = 0;
+            entry.conflicts = 0;
         }
     }
 
@@ -172,6 +207,22 @@ mod tests {
         assert_eq!(version(&*memory.freshest(&seen)), 12);
         memory.saw_request(&at_version(12));
         assert_eq!(version(&*memory.freshest(&seen)), 10);
+    }
+
+    #[test]
+    fn a_request_as_it_was_before_is_outdated() {
+        let memory = Memory::default();
+        assert!(!memory.is_outdated(&at_version(10)));
+        for version in [10, 12, 11] {
+            memory.saw_request(&at_version(version));
+        }
+        for (version, outdated) in [(11, true), (12, false), (13, false)] {
+            assert_eq!(
+                memory.is_outdated(&at_version(version)),
+                outdated,
+                "{version}"
+            );
+        }
     }
 
     #[test]

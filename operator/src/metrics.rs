@@ -1,8 +1,8 @@
-//! Metrics in Prometheus' format, and the client layer that counts every API request.
+//! Metrics in Prometheus' format.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kube::client::{Body, ClientBuilder};
+use kube::client::Body;
 use kube::runtime::reflector::Store;
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
@@ -168,21 +168,6 @@ fn resource(path: &str) -> String {
         [resource, _, subresource] => format!("{resource}/{subresource}"),
         _ => "other".to_owned(),
     }
-}
-
-/// A client whose every request is counted. It never retries on its own: the reconcile loop does,
-/// with a back-off that is known.
-///
-/// # Errors
-/// If the configuration is of no use, for example an unreadable certificate.
-pub fn counted_client(mut config: kube::Config, metrics: &Metrics) -> kube::Result<kube::Client> {
-    config.default_retry = false;
-    let metrics = metrics.clone();
-    let layer = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
-        metrics.count(&request);
-        request
-    });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What is known about a request: its Job, its pods.
 //!
-//! Everything comes from caches that watches fill. One case needs a read: a Job that should be
-//! there and is not in the cache may be deleted, or the cache may be behind; only the API server
-//! knows.
+//! Everything comes from caches that watches fill. Two cases need a read, because a cache may be
+//! behind and only the API server knows: a Job that should be there and is not, and a pod that
+//! should have left a report and has not.
 
 pub mod job;
 pub mod pods;
@@ -11,6 +11,8 @@ pub mod ready;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use kube::{
     Api, Client, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
@@ -20,7 +22,7 @@ pub use job::{JobEnd, JobView};
 pub use pods::{PodIndex, PodPhase, PodView, Problem, Terminated};
 pub use ready::Ready;
 
-use crate::build::metadata::job_name;
+use crate::build::metadata::{MANAGED_BY_LABEL, MANAGER, REQUEST, job_name};
 use crate::crd::AlignmentRequest;
 use crate::error::{Error, call};
 
@@ -40,6 +42,8 @@ pub enum JobState {
 pub struct Observed {
     /// The Job of the newest attempt.
     pub job: JobState,
+    /// Jobs made so far.
+    pub attempts: i32,
     /// The pods of that Job.
     pub pods: Vec<Arc<PodView>>,
 }
@@ -56,7 +60,7 @@ impl Observed {
 
 /// Where to look.
 pub struct Observer<'a> {
-    /// For the one read.
+    /// For the reads.
     pub client: &'a Client,
     /// Jobs of all requests.
     pub jobs: &'a Store<Job>,
@@ -64,6 +68,10 @@ pub struct Observer<'a> {
     pub pods: &'a PodIndex,
     /// The Job that the operator itself wrote last and the watch may not have shown yet.
     pub written: Option<Arc<Job>>,
+    /// Whether the pods' last words have been waited for long enough.
+    pub report_overdue: bool,
+    /// The newest attempt that a watch has shown: its Job may be gone before the status counts it.
+    pub seen_attempt: i32,
 }
 
 impl Observer<'_> {
@@ -72,23 +80,31 @@ impl Observer<'_> {
     /// # Errors
     /// If a Job is missing from the cache and the API server cannot be asked.
     pub async fn observe(&self, request: &AlignmentRequest) -> Result<Observed, Error> {
-        let job = self.job(request).await?;
+        let attempts = attempts(request).max(self.seen_attempt);
+        let job = self.job(request, attempts).await?;
         let pods = match &job {
+            // The watch of pods may be behind. Before their report is given up, they are read.
+            JobState::Present(job) if self.report_overdue && job.end.is_some() => {
+                self.read_pods(request, job).await?
+            }
             JobState::Present(job) => self.pods.of_job(&job.uid),
             JobState::Never | JobState::Gone => Vec::new(),
         };
-        Ok(Observed { job, pods })
+        Ok(Observed {
+            job,
+            attempts,
+            pods,
+        })
     }
 
-    async fn job(&self, request: &AlignmentRequest) -> Result<JobState, Error> {
-        let known = [self.cached(request), self.written.clone()]
+    async fn job(&self, request: &AlignmentRequest, attempts: i32) -> Result<JobState, Error> {
+        let known = [self.cached(request, attempts), self.written.clone()]
             .into_iter()
             .flatten()
             .filter_map(|job| JobView::of(&job, request));
         if let Some(newest) = known.max_by_key(|job| (job.attempt, job.version)) {
             return Ok(JobState::Present(newest));
         }
-        let attempts = attempts(request);
         if attempts == 0 {
             return Ok(JobState::Never);
         }
@@ -98,15 +114,34 @@ impl Observer<'_> {
         self.confirm(request, attempts).await
     }
 
-    /// The cached Job of the newest attempt. One more than the status counts: the operator may
-    /// have been stopped between making the Job and writing the status.
-    fn cached(&self, request: &AlignmentRequest) -> Option<Arc<Job>> {
+    /// The cached Job of the newest attempt. One more than is known: the operator may have been
+    /// stopped between making the Job and writing the status.
+    fn cached(&self, request: &AlignmentRequest, attempts: i32) -> Option<Arc<Job>> {
         let namespace = request.namespace().unwrap_or_default();
-        (1..=attempts(request) + 1).rev().find_map(|attempt| {
+        (1..=attempts + 1).rev().find_map(|attempt| {
             let name = job_name(request, attempt);
             self.jobs
                 .get(&ObjectRef::<Job>::new(&name).within(&namespace))
         })
+    }
+
+    async fn read_pods(
+        &self,
+        request: &AlignmentRequest,
+        job: &JobView,
+    ) -> Result<Vec<Arc<PodView>>, Error> {
+        let namespace = request.namespace().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let ours = ListParams::default().labels(&format!(
+            "{MANAGED_BY_LABEL}={MANAGER},{REQUEST}={}",
+            request.name_any()
+        ));
+        let pods = call("list pods", api.list(&ours)).await?;
+        let views = pods.items.iter().filter_map(PodView::of);
+        Ok(views
+            .filter(|pod| pod.job_uid == job.uid)
+            .map(Arc::new)
+            .collect())
     }
 
     async fn confirm(&self, request: &AlignmentRequest, attempt: i32) -> Result<JobState, Error> {
@@ -121,7 +156,7 @@ impl Observer<'_> {
 }
 
 /// Jobs made so far, according to the status.
-pub fn attempts(request: &AlignmentRequest) -> i32 {
+fn attempts(request: &AlignmentRequest) -> i32 {
     let status = request.status.as_ref();
     status
         .and_then(|status| status.attempts)

@@ -23,6 +23,8 @@ use crate::validate::{self, ValidatedRequest};
 
 /// A finished pod's report is waited for at most so long after its Job ended.
 const REPORT_PATIENCE: Duration = Duration::from_secs(10);
+/// A watch that has gone back catches up within this time, as a rule.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// A Job whose pods did not come is looked at again after this time.
 const POD_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -59,7 +61,8 @@ pub async fn reconcile(request: Arc<AlignmentRequest>, scope: Arc<Scope>) -> Res
 pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Scope>) -> Action {
     let context = &scope.context;
     context.metrics.reconcile_errors.inc();
-    let failures = context.memory.failed(&request.uid().unwrap_or_default());
+    let uid = request.uid().unwrap_or_default();
+    let failures = context.memory.failed(&uid, error.is_outdated());
     let pause = error.retry_after(failures);
     let (namespace, name) = (request.namespace().unwrap_or_default(), request.name_any());
     if error.is_outdated() {
@@ -77,16 +80,22 @@ async fn run(seen: &Arc<AlignmentRequest>, scope: &Scope) -> Result<Action, Erro
     scope.pods.wait_until_ready().await;
     let request = context.memory.freshest(seen);
     let uid = request.uid().unwrap_or_default();
+    if context.memory.is_outdated(&request) {
+        return Ok(Action::requeue(CATCH_UP));
+    }
     if request.metadata.deletion_timestamp.is_some() {
         // The garbage collector removes Job and pods: they have an owner.
         scope.followers.forget(&uid);
         return Ok(Action::await_change());
     }
+    let report_overdue = context.memory.report_awaited_for(&uid) >= REPORT_PATIENCE;
     let observer = Observer {
         client: &context.client,
         jobs: &scope.jobs,
         pods: &scope.pods,
         written: context.memory.written_job(&uid),
+        report_overdue,
+        seen_attempt: context.memory.seen_attempt(&uid),
     };
     let observed = observer.observe(&request).await?;
     let verdict = validate::validate(&request, &context.settings);
@@ -96,7 +105,7 @@ async fn run(seen: &Arc<AlignmentRequest>, scope: &Scope) -> Result<Action, Erro
         observed: &observed,
         max_memory: context.settings.max_memory,
         end_is_recorded: seen.is_finished(),
-        report_overdue: context.memory.report_awaited_for(&uid) >= REPORT_PATIENCE,
+        report_overdue,
     });
     let pass = Pass {
         scope,
@@ -205,7 +214,11 @@ impl Pass<'_> {
         let pods = observed.pods.into_iter().filter(|pod| same(&pod.job_uid));
         let pods = pods.collect();
         Applied {
-            observed: Observed { job: state, pods },
+            observed: Observed {
+                job: state,
+                attempts: observed.attempts,
+                pods,
+            },
             refusal: None,
         }
     }

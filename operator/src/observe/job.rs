@@ -76,10 +76,7 @@ impl JobView {
         let status = job.status.as_ref();
         let annotation = |key: &str| job.annotations().get(key);
         Self {
-            attempt: name
-                .rsplit_once('-')
-                .and_then(|(_, attempt)| attempt.parse().ok())
-                .unwrap_or(1),
+            attempt: attempt(job),
             uid: job.uid().unwrap_or_default(),
             version: version(job),
             deleting: job.metadata.deletion_timestamp.is_some(),
@@ -96,6 +93,15 @@ impl JobView {
             name,
         }
     }
+}
+
+/// Which attempt a Job is: its name says so.
+pub fn attempt(job: &Job) -> i32 {
+    let name = job.name_any();
+    let attempt = name.rsplit_once('-');
+    attempt
+        .and_then(|(_, attempt)| attempt.parse().ok())
+        .unwrap_or(1)
 }
 
 fn end(job: &Job) -> Option<JobEnd> {

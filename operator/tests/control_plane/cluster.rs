@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectList, Patch, PatchParams, PostParams};
-use kube::client::{Body, ClientBuilder};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::wait::{await_condition, conditions};
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const KUBECONFIG: &str = "VOLUBA_TEST_KUBECONFIG";
+pub(crate) const KUBECONFIG: &str = "VOLUBA_TEST_KUBECONFIG";
 const SKIP: &str = "VOLUBA_SKIP_CONTROL_PLANE";
 /// Nothing here takes long on an idle machine; a busy one gets its time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -191,19 +191,14 @@ impl Cluster {
         config.auth_info.impersonate = Some(user);
         config.default_retry = false;
         let forbidden = self.forbidden.clone();
-        let metrics = self.metrics.clone();
         let count = tower::util::MapResponseLayer::new(move |response: Response<_>| {
             if response.status() == http::StatusCode::FORBIDDEN {
                 forbidden.fetch_add(1, Ordering::Relaxed);
             }
             response
         });
-        let requests = tower::util::MapRequestLayer::new(move |request: http::Request<Body>| {
-            metrics.count(&request);
-            request
-        });
         let builder = ClientBuilder::try_from(config).unwrap();
-        builder.with_layer(&count).with_layer(&requests).build()
+        operator::client::layered(builder.with_layer(&count), &self.metrics)
     }
 
     /// Starts the operator in this process.
