@@ -121,7 +121,10 @@ impl Net {
         match fault {
             None => {
                 let response = perform();
-                self.tell(&call);
+                // That a name is taken does not say by whose Job.
+                if response.status().is_success() {
+                    self.tell(&call);
+                }
                 response
             }
             Some(Fault::KillBefore) => {
