@@ -96,7 +96,8 @@ struct Figure {
 
 fn figures(page: &mut String, report: &Report) {
     page.push_str("<h2>Quality</h2>\n<table>\n");
-    for figure in rate(&report.quality, report.depth.median_thickness_mm) {
+    let voxel_mm = patch_voxel_mm(report);
+    for figure in rate(&report.quality, report.depth.median_thickness_mm, voxel_mm) {
         let (class, word) = if figure.good {
             ("good", "good")
         } else {
@@ -111,8 +112,20 @@ fn figures(page: &mut String, report: &Report) {
     page.push_str("</table>\n");
 }
 
+/// Smallest voxel size of the grid on which the fields lie.
+fn patch_voxel_mm(report: &Report) -> f64 {
+    let depth = |role: &str| role == "segmentation" || role == "depthMap";
+    let patch = report.inputs.iter().find(|input| depth(&input.role));
+    patch.map_or(f64::INFINITY, |input| {
+        input
+            .voxel_size_mm
+            .into_iter()
+            .fold(f64::INFINITY, f64::min)
+    })
+}
+
 /// The figures with the limits of the manual's table.
-fn rate(quality: &Quality, thickness_mm: Option<f64>) -> Vec<Figure> {
+fn rate(quality: &Quality, thickness_mm: Option<f64>, voxel_mm: f64) -> Vec<Figure> {
     let folds = quality.folded_cells + quality.inverse_folded_cells;
     let mut figures = vec![
         Figure {
@@ -170,8 +183,8 @@ fn rate(quality: &Quality, thickness_mm: Option<f64>) -> Vec<Figure> {
                 "{:.1e} mm, at most {:.1e} mm",
                 quality.inverse_consistency_mean_mm, quality.inverse_consistency_max_mm
             ),
-            good: true,
-            meaning: "how far forward after inverse misses the start",
+            good: quality.inverse_consistency_max_mm < voxel_mm,
+            meaning: "how far forward after inverse misses the start; good below a voxel",
         },
     ]);
     figures
@@ -315,16 +328,21 @@ mod tests {
             displacement_mean_mm: 0.5,
             ..Quality::default()
         };
-        assert!(rate(&quality, Some(2.5)).iter().all(|figure| figure.good));
+        assert!(
+            rate(&quality, Some(2.5), 0.4)
+                .iter()
+                .all(|figure| figure.good)
+        );
         quality.displacement_mean_mm = 1.3;
         quality.overlap = 0.4;
+        quality.inverse_consistency_max_mm = 0.5;
         quality.landmark_mean_before_mm = Some(0.1);
         quality.landmark_mean_after_mm = Some(0.2);
-        let poor: Vec<_> = rate(&quality, Some(2.5))
+        let poor: Vec<_> = rate(&quality, Some(2.5), 0.4)
             .into_iter()
             .filter(|figure| !figure.good)
             .map(|figure| figure.name)
             .collect();
-        assert_eq!(poor, ["Overlap", "Landmarks", "Displacement"]);
+        assert_eq!(poor, ["Overlap", "Landmarks", "Displacement", "Inverse"]);
     }
 }

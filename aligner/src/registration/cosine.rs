@@ -134,49 +134,36 @@ impl Axis {
 
     /// Frequencies of `width` lines side by side, the lowest `kept` of them, from folded lines.
     fn lines_to_band(&self, folded: &[f32], width: usize, kept: usize, out: &mut [f32]) {
-        let (inputs, outputs) = (self.parts(), parts(kept));
-        let (input_split, output_split) = (inputs[0] * width, outputs[0] * width);
-        for part in 0..2 {
-            let matrix = View {
-                values: &self.forward[part],
-                stride: inputs[part],
-            };
-            let input = View {
-                values: &folded[part * input_split..],
-                stride: width,
-            };
-            let out = &mut out[part * output_split..];
-            multiply(
-                matrix,
-                input,
-                out,
-                width,
-                [outputs[part], inputs[part], width],
-            );
-        }
+        self.lines(&self.forward, folded, [self.n, kept], width, out);
     }
 
     /// Reverts [`Self::lines_to_band`].
     fn lines_from_band(&self, band: &[f32], width: usize, kept: usize, folded: &mut [f32]) {
-        let (inputs, outputs) = (parts(kept), self.parts());
-        let (input_split, output_split) = (inputs[0] * width, outputs[0] * width);
+        self.lines(&self.back, band, [kept, self.n], width, folded);
+    }
+
+    /// Multiplies both parts of `width` lines with their matrices, from one length to another.
+    fn lines(
+        &self,
+        tables: &[Vec<f32>; 2],
+        lines: &[f32],
+        [from, to]: [usize; 2],
+        width: usize,
+        out: &mut [f32],
+    ) {
+        let (inputs, outputs) = (parts(from), parts(to));
         for part in 0..2 {
             let matrix = View {
-                values: &self.back[part],
-                stride: outputs[part],
+                values: &tables[part],
+                stride: self.parts()[part],
             };
             let input = View {
-                values: &band[part * input_split..],
+                values: &lines[part * inputs[0] * width..],
                 stride: width,
             };
-            let out = &mut folded[part * output_split..];
-            multiply(
-                matrix,
-                input,
-                out,
-                width,
-                [outputs[part], inputs[part], width],
-            );
+            let out = &mut out[part * outputs[0] * width..];
+            let size = [outputs[part], inputs[part], width];
+            multiply(matrix, input, out, width, size);
         }
     }
 

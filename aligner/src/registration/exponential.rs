@@ -87,7 +87,7 @@ pub(super) fn square(u: &LatticeField, squared: &mut LatticeField) {
 }
 
 /// Where the steps of row (y, z) lead.
-pub(super) fn reach(positions: &mut [Vec<f32>; 3], [y, z]: [usize; 2], steps: [&[f32]; 3]) {
+fn reach(positions: &mut [Vec<f32>; 3], [y, z]: [usize; 2], steps: [&[f32]; 3]) {
     let [along_x, along_y, along_z] = positions;
     for (x, (position, step)) in along_x.iter_mut().zip(steps[0]).enumerate() {
         *position = x as f32 + step;
