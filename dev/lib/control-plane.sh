@@ -1,6 +1,6 @@
 # Sourced after cluster.sh: etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
 # Needs no privilege. Extra flags: VOLUBA_ETCD_FLAGS, VOLUBA_APISERVER_FLAGS,
-# VOLUBA_CONTROLLER_MANAGER_FLAGS, VOLUBA_SCHEDULER_FLAGS (split at spaces).
+# VOLUBA_CONTROLLER_MANAGER_FLAGS, VOLUBA_SCHEDULER_FLAGS (split at spaces). VOLUBA_SCHEDULER=off: none.
 
 start_etcd() {
   # --unsafe-no-fsync: a test cluster outlives no power cut, and disks under CI are slow.
@@ -36,6 +36,7 @@ start_controllers() {
     --use-service-account-credentials=true --cluster-signing-cert-file="$PKI/ca.crt" \
     --cluster-signing-key-file="$PKI/ca.key" --kube-api-qps=200 --kube-api-burst=400 --profiling=false \
     ${VOLUBA_CONTROLLER_MANAGER_FLAGS:-}
+  [ "${VOLUBA_SCHEDULER:-on}" = on ] || return 0
   # shellcheck disable=SC2086
   start kube-scheduler "$BIN/kube-scheduler" --kubeconfig="$PKI/scheduler.kubeconfig" --leader-elect=false \
     --bind-address=127.0.0.1 --secure-port="$SCHEDULER_PORT" --profiling=false ${VOLUBA_SCHEDULER_FLAGS:-}

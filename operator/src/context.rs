@@ -12,6 +12,7 @@ use crate::logs::{Followers, MOST_FOLLOWERS};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::observe::{PodIndex, Ready};
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 
 /// Shared by all reconciles of the program.
@@ -24,6 +25,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Where events go.
     pub events: Events,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
     /// Notes between reconciles.
     pub memory: Arc<Memory>,
     /// Bounds the number of logs that are followed.
@@ -32,12 +35,19 @@ pub struct Context {
 
 impl Context {
     /// A context without any notes.
-    pub fn new(client: Client, settings: Settings, metrics: Metrics, events: Events) -> Self {
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        metrics: Metrics,
+        events: Events,
+        readiness: Readiness,
+    ) -> Self {
         Self {
             client,
             settings,
             metrics,
             events,
+            readiness,
             memory: Arc::default(),
             log_permits: Arc::new(Semaphore::new(MOST_FOLLOWERS)),
         }

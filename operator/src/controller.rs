@@ -25,6 +25,7 @@ use crate::crd::AlignmentRequest;
 use crate::logs::Followers;
 use crate::memory::Memory;
 use crate::observe::{PodIndex, Ready};
+use crate::readiness::CacheReadiness;
 use crate::reconcile::{error_policy, reconcile};
 
 /// Reconciles at the same time, over all scopes.
@@ -96,7 +97,7 @@ async fn run_scope(
             }
         })
         .touched_objects();
-    let pod_triggers = watch_pods(&context.client, namespace, pods.clone(), relisted);
+    let pod_triggers = watch_pods(&context, namespace, pods.clone(), relisted);
     context.metrics.watch(request_store.clone());
     let scope = Arc::new(Scope {
         context,
@@ -150,6 +151,21 @@ fn phase(request: &AlignmentRequest) -> Option<u64> {
     request.phase().map(|phase| phase as u64)
 }
 
+/// Notes what a watch says of its cache.
+fn note_cache<K>(cache: &CacheReadiness, event: &WatchResult<Event<K>>) {
+    match event {
+        Ok(Event::InitDone) => cache.filled(),
+        Err(watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) => {
+            if let kube::Error::Api(status) = error
+                && status.is_forbidden()
+            {
+                cache.refused(&status.message);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
@@ -180,8 +196,10 @@ fn watch_requests(
         None => Api::all_with(context.client.clone(), &resource),
     };
     let memory = context.memory.clone();
+    let cache = context.readiness.cache("alignmentrequests", namespace);
     watcher(api, config())
         .default_backoff()
+        .inspect(move |event| note_cache(&cache, event))
         .filter_map(move |event| {
             let event = event.map(parse_event).transpose();
             if let Some(Ok(event)) = &event {
@@ -231,8 +249,10 @@ fn watch_jobs(
     namespace: Option<&str>,
 ) -> impl Stream<Item = WatchResult<Event<Job>>> + Send + 'static {
     let memory = context.memory.clone();
+    let cache = context.readiness.cache("jobs", namespace);
     watcher(api::<Job>(&context.client, namespace), own_config())
         .default_backoff()
+        .inspect(move |event| note_cache(&cache, event))
         .modify(|job: &mut Job| {
             job.managed_fields_mut().clear();
             if let Some(spec) = &mut job.spec {
@@ -247,13 +267,15 @@ fn watch_jobs(
 }
 
 fn watch_pods(
-    client: &Client,
+    context: &Context,
     namespace: Option<&str>,
     index: Arc<PodIndex>,
     relisted: mpsc::Sender<()>,
 ) -> impl Stream<Item = ObjectRef<AlignmentRequest>> + Send + 'static {
-    watcher(api::<Pod>(client, namespace), own_config())
+    let cache = context.readiness.cache("pods", namespace);
+    watcher(api::<Pod>(&context.client, namespace), own_config())
         .default_backoff()
+        .inspect(move |event| note_cache(&cache, event))
         .flat_map(move |event| {
             let triggers = match event {
                 Ok(event) => {

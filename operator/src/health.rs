@@ -2,8 +2,6 @@
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,21 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-
-/// Whether the program can do its part: as the leader, or waiting to become it.
-#[derive(Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// From now on, or no longer.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::readiness::Readiness;
 
 #[derive(Clone)]
 struct Shared {
@@ -56,11 +40,10 @@ pub async fn serve(
     Ok(server.into_future())
 }
 
-async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.readiness.get() {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
+    match shared.readiness.report() {
+        (true, text) => (StatusCode::OK, text),
+        (false, text) => (StatusCode::SERVICE_UNAVAILABLE, text),
     }
 }
 

@@ -20,7 +20,10 @@ pub const LEASE: &str = "voluba-align-operator";
 const DURATION: Duration = Duration::from_secs(15);
 /// Time within which a holder must succeed to renew; shorter, so that two never work at once.
 const RENEW_WITHIN: Duration = Duration::from_secs(10);
-const INTERVAL: Duration = Duration::from_secs(2);
+/// A holder renews so often.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// Others look so often whether it is free: what they add to the time of a takeover.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time for one try to renew: an answer that is lost must leave time for another.
 const ONE_TRY: Duration = Duration::from_secs(3);
 
@@ -52,7 +55,7 @@ impl Elector {
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "Lease not acquired"),
             }
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -60,7 +63,7 @@ impl Elector {
     pub async fn hold(&mut self) {
         let mut renewed = Instant::now();
         while renewed.elapsed() < RENEW_WITHIN {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(RENEW_EVERY).await;
             let rest = RENEW_WITHIN.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(rest.min(ONE_TRY), self.attempt()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub reconcile_errors: Counter,
     /// Time that reconciles took.
     pub reconcile_duration: Histogram,
+    queue_wait: Histogram,
+    phase_duration: Family<PhaseLabels, Histogram>,
     /// Logs that are followed.
     pub log_followers: Gauge,
     /// Whether this replica does the work.
@@ -54,6 +56,9 @@ impl Default for Metrics {
         let reconciles = Counter::default();
         let reconcile_errors = Counter::default();
         let reconcile_duration = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let queue_wait = Histogram::new(exponential_buckets(1.0, 2.0, 16));
+        let phase_duration: Family<PhaseLabels, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 16)));
         let log_followers = Gauge::default();
         let leader = Gauge::default();
         registry.register(
@@ -78,6 +83,18 @@ impl Default for Metrics {
             Unit::Seconds,
             reconcile_duration.clone(),
         );
+        registry.register_with_unit(
+            "queue_wait",
+            "Time from the creation of a request until its pod runs",
+            Unit::Seconds,
+            queue_wait.clone(),
+        );
+        registry.register_with_unit(
+            "phase_duration",
+            "Time that requests stayed in a phase that they have left",
+            Unit::Seconds,
+            Family::clone(&phase_duration),
+        );
         registry.register("log_followers", "Logs followed", log_followers.clone());
         registry.register("leader", "1 if this replica does the work", leader.clone());
         Self {
@@ -88,6 +105,8 @@ impl Default for Metrics {
             reconciles,
             reconcile_errors,
             reconcile_duration,
+            queue_wait,
+            phase_duration,
             log_followers,
             leader,
         }
@@ -99,6 +118,26 @@ impl Metrics {
     pub fn watch(&self, store: Store<AlignmentRequest>) {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         stores.push(store);
+    }
+
+    /// Notes that a request has gone from one phase to another; seconds since its creation and in the
+    /// phase that it left, where they are known.
+    pub fn moved(
+        &self,
+        from: Phase,
+        to: Phase,
+        since_creation: Option<f64>,
+        in_phase: Option<f64>,
+    ) {
+        let labels = PhaseLabels { phase: from.name() };
+        if let Some(seconds) = in_phase {
+            self.phase_duration.get_or_create(&labels).observe(seconds);
+        }
+        if to == Phase::Running
+            && let Some(seconds) = since_creation
+        {
+            self.queue_wait.observe(seconds);
+        }
     }
 
     /// The text that Prometheus reads.
@@ -191,11 +230,15 @@ mod tests {
     fn the_text_names_every_metric() {
         let metrics = Metrics::default();
         metrics.reconciles.inc();
+        metrics.moved(Phase::Pending, Phase::Running, Some(3.0), Some(2.0));
+        metrics.moved(Phase::Running, Phase::Failed, Some(60.0), None);
         let text = metrics.encode();
         for name in [
             "voluba_align_reconciles_total 1",
             "voluba_align_alignment_requests{phase=\"Running\"} 0",
             "voluba_align_reconcile_duration_seconds_bucket",
+            "voluba_align_queue_wait_seconds_count 1",
+            "voluba_align_phase_duration_seconds_count{phase=\"Pending\"} 1",
         ] {
             assert!(text.contains(name), "{name}\n{text}");
         }

@@ -10,19 +10,23 @@ use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use tracing::Instrument;
 
 use crate::apply::{self, Created, Refusal};
 use crate::build;
 use crate::context::Scope;
-use crate::crd::{AlignmentRequest, Phase};
+use crate::crd::{AlignmentRequest, AlignmentRequestStatus, Phase};
 use crate::decide::{self, Case, Decision, Intent, Story};
 use crate::error::Error;
 use crate::observe::{JobState, JobView, Observed, Observer};
+use crate::phase_time;
 use crate::status::{self, Facts};
 use crate::validate::{self, ValidatedRequest};
 
 /// A finished pod's report is waited for at most so long after its Job ended.
 const REPORT_PATIENCE: Duration = Duration::from_secs(10);
+/// That it is awaited is worth telling only after this time: as a rule it comes with the next event.
+const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// A watch that has gone back catches up within this time, as a rule.
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// A Job whose pods did not come is looked at again after this time.
@@ -36,7 +40,15 @@ pub async fn reconcile(request: Arc<AlignmentRequest>, scope: Arc<Scope>) -> Res
     let started = Instant::now();
     let context = &scope.context;
     context.metrics.reconciles.inc();
-    let outcome = AssertUnwindSafe(run(&request, &scope)).catch_unwind().await;
+    // Every line that the reconcile logs names its request.
+    let span = tracing::info_span!(
+        "reconcile",
+        namespace = request.namespace(),
+        request = request.name_any(),
+        uid = request.uid(),
+    );
+    let work = run(&request, &scope).instrument(span);
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
     let duration = started.elapsed().as_secs_f64();
     context.metrics.reconcile_duration.observe(duration);
     match outcome {
@@ -66,10 +78,10 @@ pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Sc
     let pause = error.retry_after(failures);
     let (namespace, name) = (request.namespace().unwrap_or_default(), request.name_any());
     if error.is_outdated() {
-        tracing::debug!(%error, namespace, name, "request changed meanwhile");
+        tracing::debug!(%error, namespace, name, uid, "request changed meanwhile");
     } else {
         let seconds = pause.as_secs_f64();
-        tracing::warn!(%error, namespace, name, failures, retry_seconds = seconds, "reconcile failed");
+        tracing::warn!(%error, namespace, name, uid, failures, retry_seconds = seconds, "reconcile failed");
     }
     Action::requeue(pause)
 }
@@ -119,6 +131,12 @@ async fn run(seen: &Arc<AlignmentRequest>, scope: &Scope) -> Result<Action, Erro
         return Ok(Action::await_change());
     };
     pass.follow_log(&decision.story, &applied);
+    if decision.story == Story::AwaitingReport {
+        let waited = context.memory.awaiting_report(&uid);
+        if waited < REPORT_GRACE {
+            return Ok(Action::requeue(REPORT_GRACE.saturating_sub(waited)));
+        }
+    }
     pass.report(&decision.story, &applied).await?;
     Ok(pass.next(&decision.story, &applied))
 }
@@ -252,12 +270,28 @@ impl Pass<'_> {
         let written = apply::write_status(&context.client, self.request, &status).await?;
         context.memory.wrote_request(written);
         context.events.status_written(self.request, &status);
+        self.note_times(&status, &applied.observed);
         if status.phase.is_some_and(Phase::is_final) {
-            let (namespace, name) = (self.request.namespace(), self.request.name_any());
             let phase = status.phase.map(Phase::name);
-            tracing::info!(namespace, name, phase, "request ended");
+            tracing::info!(phase, "request ended");
         }
         Ok(())
+    }
+
+    fn note_times(&self, status: &AlignmentRequestStatus, observed: &Observed) {
+        let from = self.request.phase().unwrap_or(Phase::Pending);
+        let to = status.phase.unwrap_or(from);
+        if from == to {
+            return;
+        }
+        let now = Timestamp::now();
+        let since = |start| phase_time::seconds(start, now);
+        self.scope.context.metrics.moved(
+            from,
+            to,
+            phase_time::created(self.request).map(since),
+            phase_time::began(self.request, &observed.pods).map(since),
+        );
     }
 
     /// When to look again, if nothing changes until then.

@@ -10,9 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{LogFormat, RunArguments};
 use crate::client;
-use crate::health::{self, Readiness};
+use crate::health;
 use crate::leader::{Elector, LEASE};
 use crate::metrics::Metrics;
+use crate::readiness::{Readiness, Role};
 use crate::worker::Worker;
 
 /// Runs until SIGTERM or SIGINT.
@@ -63,7 +64,6 @@ async fn start(arguments: RunArguments) -> anyhow::Result<()> {
     .await
     .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let server = tokio::spawn(server);
-    readiness.set(true);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         ?namespaces,
@@ -76,6 +76,7 @@ async fn start(arguments: RunArguments) -> anyhow::Result<()> {
         client: client.clone(),
         settings,
         metrics: metrics.clone(),
+        readiness: readiness.clone(),
         pod_name: arguments.pod_name.clone(),
         namespaces,
     };
@@ -87,7 +88,7 @@ async fn start(arguments: RunArguments) -> anyhow::Result<()> {
         worker.work(stop).await;
         Ok(())
     };
-    readiness.set(false);
+    readiness.set(Role::Idle);
     closed.cancel();
     server.await.context("HTTP server")??;
     tracing::info!("operator stopped");

@@ -12,6 +12,7 @@ use crate::build::metadata::MANAGER;
 use crate::context::Context;
 use crate::leader::{Elector, LEASE};
 use crate::metrics::Metrics;
+use crate::readiness::{Readiness, Role};
 use crate::settings::Settings;
 use crate::{controller, events};
 
@@ -26,6 +27,8 @@ pub struct Worker {
     pub settings: Settings,
     /// Counters.
     pub metrics: Metrics,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
     /// Name of this replica.
     pub pod_name: String,
     /// Namespaces to watch; none for all.
@@ -42,6 +45,7 @@ impl Worker {
         mut elector: Elector,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        self.readiness.set(Role::Waiting);
         tokio::select! {
             () = elector.acquire() => {}
             () = stop.cancelled() => return Ok(()),
@@ -79,8 +83,15 @@ impl Worker {
         let (events, receiver) = events::queue();
         let publisher = tokio::spawn(events::publish(recorder, receiver));
         self.metrics.leader.set(1);
+        self.readiness.set(Role::Working);
         let metrics = self.metrics.clone();
-        let context = Context::new(self.client, self.settings, self.metrics, events);
+        let context = Context::new(
+            self.client,
+            self.settings,
+            self.metrics,
+            events,
+            self.readiness,
+        );
         controller::run(Arc::new(context), &self.namespaces, stop).await;
         // The context is gone, and with it the queue: what is left of it is published.
         if tokio::time::timeout(EVENTS_PATIENCE, publisher)

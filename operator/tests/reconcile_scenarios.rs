@@ -26,6 +26,7 @@ use operator::events;
 use operator::logs::Followers;
 use operator::metrics::Metrics;
 use operator::observe::{PodIndex, Ready};
+use operator::readiness::Readiness;
 use operator::reconcile::reconcile;
 use operator::settings::Settings;
 use serde_json::{Value, json};
@@ -58,7 +59,13 @@ impl Bench {
         let (events, receiver) = events::queue();
         let metrics = Metrics::default();
         let settings = Settings::with_image("aligner:test");
-        let context = Context::new(client.clone(), settings, metrics.clone(), events);
+        let context = Context::new(
+            client.clone(),
+            settings,
+            metrics.clone(),
+            events,
+            Readiness::default(),
+        );
         let (store, mut jobs) = reflector::store();
         jobs.apply_watcher_event(&Event::Init);
         jobs.apply_watcher_event(&Event::InitDone);

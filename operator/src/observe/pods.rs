@@ -66,6 +66,8 @@ pub struct PodView {
     pub request: String,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// When its container began.
+    pub started: Option<Timestamp>,
     /// Its phase.
     pub phase: PodPhase,
     /// Whether it is being deleted.
@@ -97,6 +99,7 @@ impl PodView {
             job_uid: owner.uid.clone(),
             request: request.clone(),
             created: pod.creation_timestamp().map(|time| time.0),
+            started: state.and_then(started),
             phase: phase(status),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             disrupted: condition(status, "DisruptionTarget", "True").is_some(),
@@ -137,6 +140,18 @@ fn condition(status: Option<&PodStatus>, type_: &str, value: &str) -> Option<Pro
         reason: found.reason.clone().unwrap_or_default(),
         message: found.message.clone().unwrap_or_default(),
     })
+}
+
+fn started(state: &ContainerState) -> Option<Timestamp> {
+    let running = state
+        .running
+        .as_ref()
+        .and_then(|running| running.started_at.as_ref());
+    let ended = state
+        .terminated
+        .as_ref()
+        .and_then(|ended| ended.started_at.as_ref());
+    running.or(ended).map(|time| time.0)
 }
 
 fn waiting(state: &ContainerState) -> Option<Problem> {

@@ -20,6 +20,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use operator::context::Context;
 use operator::crd::AlignmentRequest;
 use operator::metrics::Metrics;
+use operator::readiness::{self, Readiness};
 use operator::settings::Settings;
 use operator::{controller, events};
 use serde_json::{Value, json};
@@ -87,7 +88,17 @@ pub(crate) async fn cluster() -> Option<Cluster> {
         forbidden: Arc::default(),
         metrics: Metrics::default(),
     };
+    let role = json!({"metadata": {"name": "operator"}, "rules": rules()});
+    let role: Role = serde_json::from_value(role).unwrap();
+    let params = PostParams::default();
+    cluster.api().create(&params, &role).await.unwrap();
     cluster.grant().await;
+    // Pods need the namespace's default service account, which a controller makes.
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = cluster.api();
+    eventually("a default service account", async || {
+        accounts.get_opt("default").await.unwrap()
+    })
+    .await;
     Some(cluster)
 }
 
@@ -138,19 +149,14 @@ impl Cluster {
         Api::namespaced(self.admin.clone(), &self.namespace)
     }
 
-    async fn grant(&self) {
-        let role = json!({"metadata": {"name": "operator"}, "rules": rules()});
+    /// Gives the operator its rights.
+    pub(crate) async fn grant(&self) {
         let binding = json!({
             "metadata": {"name": "operator"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
             "subjects": [{"kind": "ServiceAccount", "name": "operator", "namespace": self.namespace}],
         });
-        let role: Role = serde_json::from_value(role).unwrap();
         let binding: RoleBinding = serde_json::from_value(binding).unwrap();
-        self.api()
-            .create(&PostParams::default(), &role)
-            .await
-            .unwrap();
         self.api()
             .create(&PostParams::default(), &binding)
             .await
@@ -176,12 +182,13 @@ impl Cluster {
                 .then_some(())
         })
         .await;
-        // Pods need the namespace's default service account, which a controller makes.
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = self.api();
-        eventually("a default service account", async || {
-            accounts.get_opt("default").await.unwrap()
-        })
-        .await;
+    }
+
+    /// Takes its rights away.
+    pub(crate) async fn revoke(&self) {
+        let bindings: Api<RoleBinding> = self.api();
+        let params = DeleteParams::default();
+        bindings.delete("operator", &params).await.unwrap();
     }
 
     /// A client with the operator's rights and no more; refusals are counted.
@@ -207,6 +214,8 @@ impl Cluster {
     }
 
     pub(crate) fn operator_with(&self, settings: Settings) -> Operator {
+        let readiness = Readiness::default();
+        readiness.set(readiness::Role::Working);
         let client = self.operator_client();
         let (events, receiver) = events::queue();
         let reporter = Reporter {
@@ -215,7 +224,13 @@ impl Cluster {
         };
         let recorder = Recorder::new(client.clone(), reporter);
         let publisher = tokio::spawn(events::publish(recorder, receiver));
-        let context = Context::new(client, settings, self.metrics.clone(), events);
+        let context = Context::new(
+            client,
+            settings,
+            self.metrics.clone(),
+            events,
+            readiness.clone(),
+        );
         let stop = CancellationToken::new();
         let namespaces = vec![self.namespace.clone()];
         let token = stop.clone();
@@ -223,6 +238,7 @@ impl Cluster {
             controller::run(Arc::new(context), &namespaces, token).await;
         });
         Operator {
+            readiness,
             stop,
             work,
             publisher,
@@ -351,6 +367,7 @@ fn container(state: &Value) -> Value {
 
 /// The operator, running in this process.
 pub(crate) struct Operator {
+    pub(crate) readiness: Readiness,
     stop: CancellationToken,
     work: JoinHandle<()>,
     publisher: JoinHandle<()>,

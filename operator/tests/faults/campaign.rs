@@ -4,9 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::fault::Fault;
 use crate::lifecycle::Lifecycle;
 use crate::oracle::differences;
-use crate::plan::{Fault, Plan};
+use crate::plan::Plan;
 use crate::run::{Outcome, run};
 
 /// One run of a campaign. The name is enough to repeat it.

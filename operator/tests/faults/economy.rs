@@ -9,11 +9,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::campaign::clean;
+use crate::fault::Fault;
 use crate::leaders;
 use crate::lifecycle::ALL;
 use crate::net::Net;
 use crate::oracle::Oracle;
-use crate::plan::{Fault, Plan, WatchFault};
+use crate::plan::{Plan, WatchFault};
 use crate::run::{run, virtually, worker};
 use crate::store::{Kind, Store};
 

@@ -8,11 +8,12 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault::Fault;
 use crate::lifecycle::ALL;
 use crate::net::Net;
 use crate::number;
 use crate::oracle::Oracle;
-use crate::plan::{Fault, Plan};
+use crate::plan::Plan;
 use crate::run::{race, virtually, worker};
 use crate::store::{Kind, Store};
 

@@ -16,6 +16,8 @@
 mod api;
 mod campaign;
 mod economy;
+#[path = "../common/fault.rs"]
+mod fault;
 mod leaders;
 mod lifecycle;
 mod net;
@@ -31,8 +33,9 @@ mod world;
 use std::time::Duration;
 
 use campaign::{Trial, clean, describe, run_all};
+use fault::Fault;
 use lifecycle::ALL;
-use plan::{Fault, Plan, WatchFault};
+use plan::{Plan, WatchFault};
 use random::Random;
 use run::Outcome;
 

@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::api::{self, Call, failure};
-use crate::plan::{Fault, Plan};
+use crate::fault::Fault;
+use crate::plan::Plan;
 use crate::store::{Kind, Store, name};
 use crate::stream::Watch;
 

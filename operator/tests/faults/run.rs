@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use operator::metrics::Metrics;
+use operator::readiness::Readiness;
 use operator::settings::Settings;
 use operator::worker::Worker;
 use serde_json::Value;
@@ -96,6 +97,7 @@ pub(crate) fn worker(net: &Arc<Net>) -> Worker {
         client: net.client(),
         settings: Settings::with_image("aligner:test"),
         metrics: Metrics::default(),
+        readiness: Readiness::default(),
         pod_name: "operator".to_owned(),
         namespaces: vec!["alice".to_owned()],
     }

@@ -1,0 +1,259 @@
+use alignment_api::TERMINATION_SCHEMA;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::ending::tests::failed_job;
+use crate::observe::{Problem, Terminated};
+use crate::validate::tests::request;
+
+fn job() -> JobView {
+    JobView {
+        end: None,
+        ..failed_job("")
+    }
+}
+
+fn pod(phase: PodPhase) -> PodView {
+    PodView {
+        name: "hoc1-0a1b2c3d-1-x".into(),
+        phase,
+        ..PodView::default()
+    }
+}
+
+/// Derives one status after the other for the same request, as reconciles do.
+struct Life {
+    request: AlignmentRequest,
+    second: i64,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            request: request(),
+            second: 0,
+        }
+    }
+
+    fn step(
+        &mut self,
+        story: &Story,
+        job: Option<&JobView>,
+        pod: Option<PodView>,
+    ) -> AlignmentRequestStatus {
+        self.second += 1;
+        let pods: Vec<_> = pod.into_iter().map(Arc::new).collect();
+        let status = derive(&Facts {
+            request: &self.request,
+            story,
+            job,
+            pods: &pods,
+            refusal: None,
+            progress: None,
+            now: Timestamp::from_second(1_800_000_000 + self.second).unwrap(),
+        });
+        self.request.status = Some(status.clone());
+        status
+    }
+}
+
+fn reason(status: &AlignmentRequestStatus) -> (&str, &str) {
+    let all = &status.conditions;
+    let progressing = all.iter().find(|c| c.type_ == "Progressing").unwrap();
+    (&progressing.status, &progressing.reason)
+}
+
+const UNDERWAY: Story = Story::Underway(None);
+
+fn quality() -> Value {
+    let mut quality = serde_json::to_value(alignment_api::Quality::default()).unwrap();
+    quality["depthResidualAfter"] = json!(0.04);
+    quality
+}
+
+#[test]
+fn a_life_without_trouble() {
+    let mut life = Life::new();
+    let job = job();
+    let first = life.step(&UNDERWAY, Some(&job), None);
+    assert_eq!(first.phase, Some(Phase::Pending));
+    assert_eq!(first.job_name.as_deref(), Some("hoc1-0a1b2c3d-1"));
+    assert_eq!(
+        (first.attempts, first.observed_generation),
+        (Some(1), Some(1))
+    );
+    let running = life.step(&UNDERWAY, Some(&job), Some(pod(PodPhase::Running)));
+    assert_eq!(running.phase, Some(Phase::Running));
+    assert_eq!(reason(&running), ("True", "Running"));
+    let message = json!({"schema": TERMINATION_SCHEMA, "outcome": "Success",
+        "result": {"quality": quality(), "artifacts": [], "warnings": ["low overlap"]}});
+    let mut succeeded = pod(PodPhase::Succeeded);
+    succeeded.terminated = Some(Terminated {
+        message: message.to_string(),
+        ..Terminated::default()
+    });
+    let end = life.step(&Story::Completed, Some(&job), Some(succeeded));
+    assert_eq!(end.phase, Some(Phase::Succeeded));
+    assert_eq!(end.progress.as_ref().unwrap().percent, 100);
+    let result = serde_json::to_value(&end.result).unwrap();
+    assert_eq!(result["quality"]["depthResidualAfter"], 0.04);
+    assert_eq!(
+        result["location"],
+        json!({"claimName": "results", "path": "hoc1"})
+    );
+    assert_eq!(
+        result["transformationMatrix"][3],
+        json!([0.0, 0.0, 0.0, 1.0])
+    );
+}
+
+#[test]
+fn nothing_new_means_no_write() {
+    let mut life = Life::new();
+    let job = job();
+    for (story, pod) in [
+        (UNDERWAY, None),
+        (UNDERWAY, Some(pod(PodPhase::Pending))),
+        (UNDERWAY, Some(pod(PodPhase::Running))),
+        (Story::AwaitingReport, None),
+    ] {
+        let first = life.step(&story, Some(&job), pod.clone());
+        let second = life.step(&story, Some(&job), pod);
+        assert_eq!(first, second, "{story:?}");
+    }
+}
+
+#[test]
+fn the_phase_does_not_go_back_when_a_pod_ends() {
+    let mut life = Life::new();
+    let job = job();
+    life.step(&UNDERWAY, Some(&job), Some(pod(PodPhase::Running)));
+    for pod in [
+        None,
+        Some(pod(PodPhase::Failed)),
+        Some(pod(PodPhase::Pending)),
+    ] {
+        let status = life.step(&UNDERWAY, Some(&job), pod);
+        assert_eq!(status.phase, Some(Phase::Running));
+    }
+}
+
+#[test]
+fn suspension_is_told_and_so_is_its_end() {
+    let mut life = Life::new();
+    let held = JobView {
+        suspended: true,
+        ..job()
+    };
+    let status = life.step(&UNDERWAY, Some(&held), None);
+    assert_eq!(status.phase, Some(Phase::Suspended));
+    assert_eq!(reason(&status), ("False", "SuspendedByRequest"));
+    let queued = JobView {
+        queued: true,
+        ..held
+    };
+    let status = life.step(&UNDERWAY, Some(&queued), None);
+    assert_eq!(reason(&status), ("False", "Queued"));
+    let status = life.step(&UNDERWAY, Some(&job()), None);
+    assert_eq!(status.phase, Some(Phase::Pending));
+    let suspended = status.conditions.iter().find(|c| c.type_ == "Suspended");
+    assert_eq!(suspended.unwrap().status, "False");
+}
+
+#[test]
+fn what_keeps_a_pod_from_starting_is_named() {
+    let waiting = |reason: &str, message: &str| PodView {
+        waiting: Some(Problem {
+            reason: reason.into(),
+            message: message.into(),
+        }),
+        ..pod(PodPhase::Pending)
+    };
+    let unscheduled = |message: &str| PodView {
+        unscheduled: Some(Problem {
+            reason: "Unschedulable".into(),
+            message: message.into(),
+        }),
+        ..pod(PodPhase::Pending)
+    };
+    for (pod, expected, text) in [
+        (
+            waiting("ImagePullBackOff", "no such image"),
+            "ImagePullFailed",
+            "no such image",
+        ),
+        (
+            waiting("CreateContainerConfigError", "root"),
+            "PodCannotStart",
+            "root",
+        ),
+        (
+            unscheduled("0/3 nodes are available: 3 Insufficient memory"),
+            "PodUnschedulable",
+            "memory",
+        ),
+        (
+            unscheduled("persistentvolumeclaim \"patches\" not found"),
+            "VolumeUnavailable",
+            "patches",
+        ),
+        (
+            unscheduled("pod has unbound immediate PersistentVolumeClaims"),
+            "VolumeUnavailable",
+            "unbound",
+        ),
+    ] {
+        let mut life = Life::new();
+        let status = life.step(&UNDERWAY, Some(&job()), Some(pod));
+        assert_eq!(reason(&status), ("False", expected));
+        assert_eq!(status.phase, Some(Phase::Pending));
+        assert!(status.conditions[1].message.contains(text));
+    }
+    let mut life = Life::new();
+    let status = life.step(
+        &UNDERWAY,
+        Some(&job()),
+        Some(waiting("ContainerCreating", "")),
+    );
+    assert_eq!(reason(&status), ("True", "JobCreated"));
+}
+
+#[test]
+fn a_new_attempt_says_why_until_its_pod_runs() {
+    let mut life = Life::new();
+    let second = JobView {
+        attempt: 2,
+        ..job()
+    };
+    let story = Story::Underway(Some(Reason::RightSized));
+    let told = life.step(&story, Some(&second), None);
+    assert_eq!(reason(&told), ("True", "RightSized"));
+    let later = life.step(&UNDERWAY, Some(&second), None);
+    assert_eq!(reason(&later), ("True", "RightSized"));
+    assert_eq!(later.attempts, Some(2));
+}
+
+#[test]
+fn an_end_is_final() {
+    let mut life = Life::new();
+    let cause = Cause {
+        reason: Reason::DeadlineExceeded,
+        message: "late".into(),
+        exit_code: None,
+        retryable: false,
+    };
+    let end = life.step(&Story::Failed(cause), Some(&job()), None);
+    let failure = end.failure.clone().unwrap();
+    assert_eq!(failure.reason, "DeadlineExceeded");
+    assert_eq!(life.step(&Story::Over, None, None), end);
+}
+
+#[test]
+fn a_result_without_a_report_is_still_a_result() {
+    let mut life = Life::new();
+    let end = life.step(&Story::Completed, Some(&job()), None);
+    let result = serde_json::to_value(&end.result).unwrap();
+    assert!(result.get("quality").is_none());
+    let read: AlignmentResult = serde_json::from_value(result).unwrap();
+    assert_eq!(read.summary, None);
+}
