@@ -18,8 +18,9 @@ test: ## Everything that CI runs: style, unit, control plane, interoperability, 
 test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control plane
 	dev/with-control-plane.sh cargo test --workspace --locked
 
-soak: ## Faults and load in full: 100,000 schedules, then a real control plane (about an hour)
-	dev/soak.sh
+SUITE ?= operator
+soak: ## Faults and load in full, with figures; SUITE=operator (the default, about an hour), faults or load
+	SUITE=$(SUITE) dev/soak.sh
 
 bench: ## Accuracy, time and memory, beside ANTs and greedy; writes docs/benchmarks.md (about an hour)
 	dev/bench.sh

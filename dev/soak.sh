@@ -1,20 +1,40 @@
 #!/usr/bin/env bash
-# Faults and load in full, for before a release: 100,000 schedules and pairs of faults in virtual time,
-# then a burst, many requests, kills and restarts on a real control plane. Prints figures and their
-# bars; fails only if something is wrong, not if it is slow.
-#   dev/soak.sh [faults|load]
+# Faults and load in full, for before a release. Prints figures beside their bars, and at the end how many
+# there were and how many are short; fails only if something is wrong, not if it is slow.
+#   SUITE=operator  100,000 schedules and pairs of faults in virtual time, then the program on a real control
+#                   plane: a fault at every call, a burst, many requests, kills, restarts, changes of leaders
+#   SUITE=faults    only the first part of it
+#   SUITE=load      only the second
+# The Job controller may do more at once than by default, and there is no scheduler: the test binds no pods,
+# it ends them. dev/soak.sh [NAME OF A TEST...] runs only these of the second part.
 . "$(dirname "$0")/lib/common.sh"
 cd "$ROOT"
-part=${1:-all}
+SUITE=${SUITE:-operator}
+OUTPUT=$(mktemp)
+trap 'rm -f "$OUTPUT"' EXIT
 
-say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
-if [ "$part" != load ]; then
+faults() {
   VOLUBA_FAULT_SCHEDULES=${VOLUBA_FAULT_SCHEDULES:-80000} VOLUBA_FAULT_PAIRS=${VOLUBA_FAULT_PAIRS:-20000} \
     VOLUBA_FAULT_RACES=${VOLUBA_FAULT_RACES:-1000} \
     cargo test --release --locked -p operator --test faults -- --nocapture
-fi
-if [ "$part" != faults ]; then
-  VOLUBA_SOAK=1 dev/with-control-plane.sh \
-    cargo test --release --locked -p operator --test control_plane -- --nocapture --test-threads=1 load::
-fi
+}
+load() { # test...
+  [ $# -gt 0 ] || set -- load:: crashes:: replicas::
+  VOLUBA_SOAK=1 VOLUBA_SCHEDULER=off \
+    VOLUBA_CONTROLLER_MANAGER_FLAGS="--kube-api-qps=2000 --kube-api-burst=4000 --concurrent-job-syncs=20" \
+    dev/with-control-plane.sh \
+    cargo test --release --locked -p operator --test control_plane -- --nocapture --test-threads=1 "$@"
+}
+
 say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
+status=0
+case $SUITE in
+  operator) { faults && load "$@"; } 2>&1 | tee "$OUTPUT" || status=1 ;;
+  faults) faults 2>&1 | tee "$OUTPUT" || status=1 ;;
+  load) load "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
+  *) die "SUITE=$SUITE is not one of operator, faults, load" ;;
+esac
+say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
+# A test's name may stand before its first figure.
+echo "$(grep -c 'figure .* bar ' "$OUTPUT" || true) figures, $(grep -c 'figure .* bar .* short$' "$OUTPUT" || true) short"
+exit "$status"

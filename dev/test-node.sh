@@ -21,6 +21,7 @@ export VOLUBA_CLUSTER_DIR
 . "$(dirname "$0")/lib/cluster.sh"
 . "$(dirname "$0")/lib/node.sh"
 . "$(dirname "$0")/lib/example.sh"
+. "$(dirname "$0")/lib/lifecycle.sh"
 . "$(dirname "$0")/lib/check.sh"
 . "$(dirname "$0")/lib/snapshot.sh"
 need_command jq jq
@@ -147,6 +148,8 @@ test_example "$ROOT/examples/request.yaml"
 step "example done"
 for file in "$ROOT"/examples/wrong/*.yaml; do test_wrong "$file"; done
 step "wrong requests done"
+test_lifecycle
+step "interrupted requests done"
 
 check "the operator was never restarted" operator_never_restarted
 check "the operator was never forbidden anything" operator_was_allowed
