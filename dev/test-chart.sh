@@ -70,6 +70,9 @@ for values in "$ROOT"/deploy/*/values*.yaml; do
   check "renders with ${values#"$ROOT"/}" render --values "$values"
 done
 
+check "renders with a collector of traces" render --set operator.otlpEndpoint=http://collector.traces:4318,networkPolicy.enabled=true
+check "the operator may reach its port" objects '.kind == "NetworkPolicy" and any(.spec.egress[].ports[]?; .port == 4318)'
+check "a collector over TLS is refused" refused --set operator.otlpEndpoint=https://collector:4317
 check "a misspelt value is refused" refused --set scpoe=cluster
 check "a user number is refused" refused --set operator.podSecurityContext.runAsUser=1000
 check "a template outside the claim is refused" refused --set 'templates[0].name=a,templates[0].path=../a'

@@ -54,6 +54,9 @@ pub struct RunArguments {
     /// Form of the log on standard error. Its level: RUST_LOG.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+    /// Collector of traces, `http://HOST:PORT`: OTLP over gRPC. Omitted: no traces.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
     /// What the installation decides about Jobs.
     #[command(flatten)]
     pub installation: Installation,

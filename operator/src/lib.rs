@@ -43,5 +43,6 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod status;
+pub mod telemetry;
 pub mod validate;
 pub mod worker;

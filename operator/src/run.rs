@@ -6,14 +6,14 @@
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-use crate::cli::{LogFormat, RunArguments};
+use crate::cli::RunArguments;
 use crate::client;
 use crate::health;
 use crate::leader::{Elector, LEASE};
 use crate::metrics::Metrics;
 use crate::readiness::{Readiness, Role};
+use crate::telemetry::Telemetry;
 use crate::worker::Worker;
 
 /// Runs until SIGTERM or SIGINT.
@@ -22,24 +22,18 @@ use crate::worker::Worker;
 /// If the settings are of no use, the cluster is not configured, the port is taken, or the Lease
 /// is lost.
 pub fn run(arguments: RunArguments) -> anyhow::Result<()> {
-    log_to_stderr(arguments.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("no async runtime")?;
-    runtime.block_on(start(arguments))
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=warn"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.init(),
-    }
+    runtime.block_on(async {
+        let collector = arguments.otlp_endpoint.as_deref();
+        let telemetry = Telemetry::start(arguments.log_format, collector)?;
+        let outcome = start(arguments).await;
+        // It waits for a thread of its own.
+        let _ = tokio::task::spawn_blocking(|| telemetry.stop()).await;
+        outcome
+    })
 }
 
 async fn start(arguments: RunArguments) -> anyhow::Result<()> {

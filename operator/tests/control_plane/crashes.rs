@@ -38,7 +38,7 @@ async fn live(cluster: &Cluster, fault: Option<(Call, Fault)>) -> Result<Life, S
     let mut since_the_end = None;
     let request = loop {
         if !proxy.is_running() {
-            proxy.run(Process::with(cluster, proxy.kubeconfig(), &[]));
+            proxy.run(Process::with(cluster, proxy.kubeconfig(), &[], "off"));
         }
         let request = cluster.request("r").await;
         if request["status"]["phase"] == "Succeeded" {

@@ -23,6 +23,7 @@ mod process;
 mod proxy;
 mod replicas;
 mod requests;
+mod traces;
 
 use std::time::Duration;
 

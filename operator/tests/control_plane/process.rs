@@ -13,18 +13,23 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one that reaches the API server by the administrator's kubeconfig.
     pub(crate) fn start(cluster: &Cluster) -> Self {
-        Self::with(cluster, &std::env::var(KUBECONFIG).unwrap(), &[])
+        Self::with(cluster, &Self::kubeconfig(), &[], "off")
     }
 
     /// Starts one of several replicas.
     pub(crate) fn replica(cluster: &Cluster, name: &str) -> Self {
         let place = ["--pod-namespace", &cluster.namespace, "--pod-name", name];
         let options = [&["--leader-elect"][..], &place].concat();
-        Self::with(cluster, &std::env::var(KUBECONFIG).unwrap(), &options)
+        Self::with(cluster, &Self::kubeconfig(), &options, "off")
     }
 
-    /// Starts one with a kubeconfig and more options.
-    pub(crate) fn with(cluster: &Cluster, kubeconfig: &str, options: &[&str]) -> Self {
+    /// The administrator's kubeconfig.
+    pub(crate) fn kubeconfig() -> String {
+        std::env::var(KUBECONFIG).unwrap()
+    }
+
+    /// Starts one with a kubeconfig, more options and a level of the log, unless `RUST_LOG` has one.
+    pub(crate) fn with(cluster: &Cluster, kubeconfig: &str, options: &[&str], level: &str) -> Self {
         // Free a moment ago; nobody else is likely to take it.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -37,7 +42,7 @@ impl Process {
             .env("KUBECONFIG", kubeconfig)
             .env(
                 "RUST_LOG",
-                std::env::var("RUST_LOG").as_deref().unwrap_or("off"),
+                std::env::var("RUST_LOG").as_deref().unwrap_or(level),
             )
             .stderr(Stdio::inherit())
             .spawn()
