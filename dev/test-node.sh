@@ -150,6 +150,8 @@ for file in "$ROOT"/examples/wrong/*.yaml; do test_wrong "$file"; done
 step "wrong requests done"
 test_lifecycle
 step "interrupted requests done"
+test_missing_image
+step "missing image told"
 
 check "the operator was never restarted" operator_never_restarted
 check "the operator was never forbidden anything" operator_was_allowed

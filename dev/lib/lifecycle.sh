@@ -93,6 +93,20 @@ was_made_of() { # request, pods, attempts
   pods_were "$1" "$2" && is "$3" "$(kubectl -n "$NAMESPACE" get alignmentrequest "$1" -o jsonpath='{.status.attempts}')"
 }
 
+progressing_is() { # request, reason
+  kubectl -n "$NAMESPACE" get alignmentrequest "$1" -o json \
+    | jq -e --arg reason "$2" '[.status.conditions[]? | select(.type == "Progressing")][0].reason == $reason' >/dev/null
+}
+# An image that is not there: the request says so within a minute.
+test_missing_image() {
+  check "no-image: the installation names an image that is not there" install_chart --set aligner.image.tag=missing --timeout 60s
+  check "no-image: the operator is ready" operator_ready
+  check "no-image: is accepted" slow_request no-image
+  check "no-image: told within a minute" within 60 progressing_is no-image ImagePullFailed
+  check "no-image: deleted" delete_request no-image
+  check "no-image: nothing is left" gone_within no-image 90
+}
+
 test_lifecycle() {
   local name
   check "lost-node: its pod is bound to a node that is lost" lose_node lost-node
