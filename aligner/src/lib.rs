@@ -14,6 +14,7 @@ pub mod chain;
 pub mod cli;
 pub mod commands;
 pub mod depth;
+pub mod earlier;
 pub mod error;
 pub mod field;
 pub mod grid;

@@ -217,7 +217,7 @@ fn plan_template(
     patch_to_template: &Affine,
 ) -> Result<(Grid, Crop), Error> {
     let grid = nifti::read_header(&job.template)
-        .map_err(|error| template_error(job, error.to_string()))?
+        .map_err(|error| Error::template(&job.template_name, error))?
         .grid;
     let crop = crop_around(patch, patch_to_template, &grid).ok_or_else(|| {
         Error::NoOverlap(format!(
@@ -232,17 +232,13 @@ fn plan_template(
 
 fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>, Error> {
     let mut read = nifti::read_cropped(&job.template, |_| crop)
-        .map_err(|error| template_error(job, error.to_string()))?;
-    clamp_depth(read.volume.values_mut()).map_err(|problem| template_error(job, problem))?;
-    notes.input("template", &job.template, &read.header, &read.sha256);
-    Ok(read.volume)
-}
-
-fn template_error(job: &Job, problem: String) -> Error {
-    Error::Template {
+        .map_err(|error| Error::template(&job.template_name, error))?;
+    clamp_depth(read.volume.values_mut()).map_err(|problem| Error::Template {
         name: job.template_name.clone(),
         problem,
-    }
+    })?;
+    notes.input("template", &job.template, &read.header, &read.sha256);
+    Ok(read.volume)
 }
 
 fn centre(grid: &Grid) -> [f64; 3] {

@@ -6,7 +6,7 @@ use alignment_api::{
 };
 
 use crate::{
-    depth,
+    depth, earlier,
     error::Error,
     io::atomic,
     job::Job,
@@ -54,6 +54,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         registration: &registration,
         images,
     };
+    earlier::make_room(job)?;
     let artifacts = outputs::write(job, &results, reporter)?;
     let mut report = Report {
         schema: REPORT_SCHEMA.to_owned(),
