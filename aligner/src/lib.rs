@@ -10,6 +10,7 @@
 //!   parts, and sums are taken over fixed blocks in a fixed order.
 
 pub mod affine;
+pub mod allocator;
 pub mod chain;
 pub mod cli;
 pub mod commands;

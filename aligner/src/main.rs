@@ -10,6 +10,7 @@ use std::{
 };
 
 use aligner::{
+    allocator,
     cli::{Cli, Global},
     commands,
     error::Error,
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_millis(1500);
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ProcessExit {
+    allocator::settle();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -189,8 +189,7 @@ fn onto_template<'a>(
     loaded: &Loaded,
 ) -> Result<(Grid, Chain<'a>), Error> {
     let template = loaded.template_grid;
-    let crop = load::box_in(source, &loaded.patch_to_template, &template)
-        .and_then(|(low, high)| load::crop_between(low, high, template.shape));
+    let crop = load::covered(source, &loaded.patch_to_template, &template);
     match (crop, loaded.patch_to_template.inverse()) {
         (Some(crop), Some(back)) => Ok((
             template.cropped(crop.start, crop.shape),
