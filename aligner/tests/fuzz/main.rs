@@ -96,14 +96,15 @@ fn fuzz(target: &Target, seed: u64, seconds: Duration, inputs: Option<u64>) {
     while more(count) {
         let round = seed.wrapping_mul(1 << 40).wrapping_add(count);
         let from = Instant::now();
-        match catch_unwind(AssertUnwindSafe(|| {
+        let reached = catch_unwind(AssertUnwindSafe(|| {
             (target.round)(&mut Rng::with_seed(round))
-        })) {
-            Ok(Reached::Nothing) => {}
-            Ok(Reached::Inside) => inside += 1,
-            Ok(Reached::End) => (inside, accepted) = (inside + 1, accepted + 1),
-            Err(_) => panic!("{}: round {round} of seed {seed} panicked", target.name),
-        }
+        }));
+        // The message of the panic itself has been printed by then.
+        let Ok(reached) = reached else {
+            panic!("{}: round {round} of seed {seed} panicked", target.name);
+        };
+        inside += u64::from(!matches!(reached, Reached::Nothing));
+        accepted += u64::from(matches!(reached, Reached::End));
         slowest = slowest.max(from.elapsed());
         assert!(
             slowest < LONGEST,

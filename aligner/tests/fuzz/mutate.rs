@@ -194,24 +194,26 @@ const FLOATS: &[f64] = &[
     f64::NEG_INFINITY,
 ];
 
+/// `datatype` and `bitpix`.
+const TYPES: [(i16, i16); 10] = [
+    (2, 8),
+    (256, 8),
+    (512, 16),
+    (4, 16),
+    (768, 32),
+    (8, 32),
+    (1280, 64),
+    (1024, 64),
+    (16, 32),
+    (64, 64),
+];
+
 /// A valid file: version, byte order, type, rank, forms, scaling and offset by chance.
 pub(crate) fn valid(random: &mut Rng) -> File {
     if random.u8(..4) == 0 {
         return File::nifti2(random.bool());
     }
     let mut file = File::nifti1(random.bool());
-    const TYPES: [(i16, i16); 10] = [
-        (2, 8),
-        (256, 8),
-        (512, 16),
-        (4, 16),
-        (768, 32),
-        (8, 32),
-        (1280, 64),
-        (1024, 64),
-        (16, 32),
-        (64, 64),
-    ];
     let (code, bits) = TYPES[random.usize(..TYPES.len())];
     file.i16(70, code).i16(72, bits);
     let sizes: [i16; 5] = std::array::from_fn(|_| random.i16(1..6));
