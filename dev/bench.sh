@@ -11,6 +11,8 @@ say "registration: cost"
 cargo bench --quiet --locked -p aligner --bench registration | tee "$OUT/cost"
 say "depth: errors and cost"
 cargo bench --quiet --locked -p aligner --bench depth | tee "$OUT/depth"
+say "files: beside nibabel"
+dev/bench-files.sh | tee "$OUT/files"
 say "registration: beside its peers"
 dev/bench-registration.sh "$OUT/peers.md" "$@" | tee "$OUT/peers"
 
@@ -23,6 +25,7 @@ block() { # title, file
   cat "$OUT/peers.md"
   block 'Cost of the registration (aligner/benches/registration.rs)' "$OUT/cost"
   block 'Cortical depth (aligner/benches/depth.rs)' "$OUT/depth"
+  block 'Reading and writing volumes, beside nibabel (dev/bench/files.py)' "$OUT/files"
 } > docs/benchmarks.md
 say "written: docs/benchmarks.md"
-cat "$OUT"/{cost,depth,peers} | awk '/^figure / { all++; short += $NF == "short" } END { print all " figures, " short + 0 " short" }'
+cat "$OUT"/{cost,depth,files,peers} | awk '/^figure / { all++; short += $NF == "short" } END { print all " figures, " short + 0 " short" }'

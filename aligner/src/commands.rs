@@ -45,8 +45,12 @@ pub fn execute(cli: &Cli, out: &mut dyn Write) -> Result<Option<Report>, Error> 
         cli.global.quiet,
         cli.global.progress == ProgressMode::Json,
     ) {
-        // Standard output may be closed: the results are on the disk all the same.
-        let _ = summary::print(report, out);
+        // Either stream may be closed: the results are on the disk all the same.
+        let _ = if reporter.writes_lines() {
+            summary::print(report, &mut std::io::stderr())
+        } else {
+            summary::print(report, out)
+        };
     }
     result
 }

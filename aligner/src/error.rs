@@ -7,7 +7,7 @@ use alignment_api::{ExitCode, Violation};
 use crate::{
     depth::DepthError,
     io::{atomic::WriteError, itk::AffineFileError, nifti::ReadError, table::TableError},
-    observer::Interrupted,
+    observer::{self, Interrupted},
     registration::{RegistrationError, Side},
 };
 
@@ -68,8 +68,8 @@ pub enum Error {
     #[error(transparent)]
     Table(#[from] TableError),
     /// A result could not be written.
-    #[error("{0}: {source}", source = .0.source)]
-    Write(#[from] WriteError),
+    #[error(transparent)]
+    Write(WriteError),
     /// The memory limit is too small.
     #[error("needs about {} MiB of memory, but the limit is {} MiB", needed >> 20, limit >> 20)]
     Memory {
@@ -96,9 +96,23 @@ fn list(violations: &[Violation]) -> String {
 impl Error {
     /// A volume failed to load.
     pub fn volume(role: impl Into<String>, source: ReadError) -> Self {
-        Self::Volume {
-            role: role.into(),
-            source,
+        match source {
+            ReadError::Interrupted(interrupted) => interrupted.into(),
+            source => Self::Volume {
+                role: role.into(),
+                source,
+            },
+        }
+    }
+
+    /// The template failed to load.
+    pub fn template(name: &str, source: ReadError) -> Self {
+        match source {
+            ReadError::Interrupted(interrupted) => interrupted.into(),
+            source => Self::Template {
+                name: name.to_owned(),
+                problem: source.to_string(),
+            },
         }
     }
 
@@ -109,6 +123,7 @@ impl Error {
             Self::Volume { source, .. } => match source {
                 ReadError::NotFound(_) => ExitCode::ImageNotFound,
                 ReadError::Io { .. } => ExitCode::IoError,
+                ReadError::Memory { .. } => ExitCode::InsufficientMemory,
                 _ => ExitCode::InvalidImage,
             },
             Self::Template { .. } => ExitCode::TemplateUnavailable,
@@ -132,7 +147,11 @@ impl Error {
     /// Bytes that a new attempt needs.
     pub fn required_memory_bytes(&self) -> Option<u64> {
         match self {
-            Self::Memory { needed, .. } => Some(*needed),
+            Self::Memory { needed, .. }
+            | Self::Volume {
+                source: ReadError::Memory { needed, .. },
+                ..
+            } => Some(*needed),
             _ => None,
         }
     }
@@ -160,6 +179,16 @@ fn registration_code(error: &RegistrationError) -> ExitCode {
     match side {
         Side::Moving | Side::Placement => ExitCode::AlignmentFailed,
         Side::Fixed | Side::Validity | Side::Landmarks => ExitCode::InvalidImage,
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        if observer::is_interrupted(&error.source) {
+            Self::Interrupted(Interrupted)
+        } else {
+            Self::Write(error)
+        }
     }
 }
 

@@ -197,26 +197,32 @@ impl Mounts {
 /// # Errors
 /// [`Error::Document`] naming the field that does not fit.
 pub fn read_request(path: &Path) -> Result<RequestDocument, Error> {
-    let fail = |problem: String| Error::Document {
+    let document = |problem: String| Error::Document {
         path: path.to_owned(),
         problem,
     };
-    let text =
-        std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    if nesting(&text) > MOST_NESTING {
-        return Err(fail(format!(
-            "is nested more than {MOST_NESTING} levels deep"
-        )));
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| document(format!("cannot be read: {error}")))?;
+    parse_request(&text).map_err(document)
+}
+
+/// Parses a request, YAML or JSON.
+///
+/// # Errors
+/// What is wrong, with the field that does not fit.
+pub fn parse_request(text: &str) -> Result<RequestDocument, String> {
+    if nesting(text) > MOST_NESTING {
+        return Err(format!("is nested more than {MOST_NESTING} levels deep"));
     }
     // Through values, so that variants are written as plain maps; YAML's own, because they refuse
     // a key that stands twice.
     let value: serde_yaml_ng::Value =
-        serde_yaml_ng::from_str(&text).map_err(|error| fail(format!("is not YAML: {error}")))?;
+        serde_yaml_ng::from_str(text).map_err(|error| format!("is not YAML: {error}"))?;
     let value =
-        serde_json::to_value(value).map_err(|error| fail(format!("is not a request: {error}")))?;
+        serde_json::to_value(value).map_err(|error| format!("is not a request: {error}"))?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let field = error.path().to_string();
-        fail(format!("{field}: {}", error.into_inner()))
+        format!("{field}: {}", error.into_inner())
     })
 }
 

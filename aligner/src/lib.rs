@@ -10,10 +10,12 @@
 //!   parts, and sums are taken over fixed blocks in a fixed order.
 
 pub mod affine;
+pub mod allocator;
 pub mod chain;
 pub mod cli;
 pub mod commands;
 pub mod depth;
+pub mod earlier;
 pub mod error;
 pub mod field;
 pub mod grid;

@@ -11,7 +11,8 @@ use crate::{
     grid::Grid,
     io::nifti::{self, Crop, Header, StoredImage},
     job::{DepthJob, Job},
-    memory, placement,
+    memory::{self, Plan},
+    placement,
     volume::Volume,
 };
 
@@ -23,10 +24,8 @@ pub enum PatchDepth {
     Map(Volume<f32>),
 }
 
-/// Everything that was read.
+/// Everything that was read, but the patch's depth.
 pub struct Loaded {
-    /// The patch's depth or segmentation; its grid is the fixed grid.
-    pub depth: PatchDepth,
     /// The images, in the order of the job.
     pub images: Vec<StoredImage>,
     /// The part of the template's depth around the patch.
@@ -46,22 +45,45 @@ const DEPTH_TOLERANCE: f32 = 0.01;
 /// Distance at which two viewer spaces count as different, in voxels.
 const SPACE_TOLERANCE_VOX: f64 = 0.1;
 
-/// Reads all volumes of a job, once their headers say that there is memory for them.
+/// What the headers of a job say: where the patch lies, and what a run will hold.
+///
+/// # Errors
+/// [`Error`] naming the file and what is wrong with it; [`Error::NoOverlap`].
+pub fn plan(job: &Job) -> Result<Plan, Error> {
+    let (patch, images) = memory::headers(job)?;
+    let patch_to_template = placement::patch_to_template(&patch.grid, &job.placement)
+        .ok_or_else(|| Error::Geometry("the patch's affine is singular".to_owned()))?;
+    let (template, crop) = plan_template(job, &patch.grid, &patch_to_template)?;
+    Ok(Plan {
+        patch,
+        images,
+        template,
+        crop,
+        patch_to_template,
+    })
+}
+
+/// Reads all volumes of a job, once their headers say that there is memory for them. The patch's
+/// depth or segmentation, whose grid is the fixed grid, comes apart from the rest: a segmentation is
+/// not needed for as long.
 ///
 /// # Errors
 /// [`Error`] naming the file and what is wrong with it.
-pub fn load(job: &Job) -> Result<Loaded, Error> {
-    let (patch, image_headers) = memory::headers(job)?;
-    let patch_to_template = placement::patch_to_template(&patch.grid, &job.placement)
-        .ok_or_else(|| Error::Geometry("the patch's affine is singular".to_owned()))?;
-    let (template_grid, crop) = plan_template(job, &patch.grid, &patch_to_template)?;
-    memory::check(
-        memory::predict(job, &patch, &image_headers, &crop),
-        memory::limit(),
-    )?;
+pub fn load(job: &Job) -> Result<(PatchDepth, Loaded), Error> {
+    let plan = plan(job)?;
+    memory::check(memory::predict(job, &plan, None), memory::limit())?;
+    let patch = &plan.patch;
 
     let mut notes = Notes::default();
     let depth = load_depth(&job.depth, &mut notes)?;
+    if let PatchDepth::Tissues(tissues) = &depth {
+        let grey = tissues
+            .values()
+            .iter()
+            .filter(|t| **t == Tissue::Grey)
+            .count();
+        memory::check(memory::predict(job, &plan, Some(grey)), memory::limit())?;
+    }
     let mut images = Vec::with_capacity(job.images.len());
     for image in &job.images {
         let role = format!("image `{}`", image.name);
@@ -82,16 +104,16 @@ pub fn load(job: &Job) -> Result<Loaded, Error> {
         );
         images.push(stored);
     }
-    let template = load_template(job, crop, &mut notes)?;
-    Ok(Loaded {
-        depth,
+    let template = load_template(job, plan.crop, &mut notes)?;
+    let loaded = Loaded {
         images,
         template,
-        template_grid,
-        patch_to_template,
+        template_grid: plan.template,
+        patch_to_template: plan.patch_to_template,
         inputs: notes.inputs,
         warnings: notes.warnings,
-    })
+    };
+    Ok((depth, loaded))
 }
 
 /// What the report says about the inputs.
@@ -217,7 +239,7 @@ fn plan_template(
     patch_to_template: &Affine,
 ) -> Result<(Grid, Crop), Error> {
     let grid = nifti::read_header(&job.template)
-        .map_err(|error| template_error(job, error.to_string()))?
+        .map_err(|error| Error::template(&job.template_name, error))?
         .grid;
     let crop = crop_around(patch, patch_to_template, &grid).ok_or_else(|| {
         Error::NoOverlap(format!(
@@ -232,17 +254,13 @@ fn plan_template(
 
 fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>, Error> {
     let mut read = nifti::read_cropped(&job.template, |_| crop)
-        .map_err(|error| template_error(job, error.to_string()))?;
-    clamp_depth(read.volume.values_mut()).map_err(|problem| template_error(job, problem))?;
-    notes.input("template", &job.template, &read.header, &read.sha256);
-    Ok(read.volume)
-}
-
-fn template_error(job: &Job, problem: String) -> Error {
-    Error::Template {
+        .map_err(|error| Error::template(&job.template_name, error))?;
+    clamp_depth(read.volume.values_mut()).map_err(|problem| Error::Template {
         name: job.template_name.clone(),
         problem,
-    }
+    })?;
+    notes.input("template", &job.template, &read.header, &read.sha256);
+    Ok(read.volume)
 }
 
 fn centre(grid: &Grid) -> [f64; 3] {
@@ -268,6 +286,12 @@ pub fn crop_around(patch: &Grid, patch_to_template: &Affine, template: &Grid) ->
         high.map(|v| v + margin),
         template.shape,
     )
+}
+
+/// The template's voxels that an image covers.
+pub fn covered(image: &Grid, patch_to_template: &Affine, template: &Grid) -> Option<Crop> {
+    let (low, high) = box_in(image, patch_to_template, template)?;
+    crop_between(low, high, template.shape)
 }
 
 /// The box of the patch in voxels of the template, if the two boxes meet.

@@ -3,10 +3,14 @@
 use std::{
     io::Write,
     panic::{self, AssertUnwindSafe},
+    path::Path,
     process::ExitCode as ProcessExit,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use aligner::{
+    allocator,
     cli::{Cli, Global},
     commands,
     error::Error,
@@ -15,7 +19,13 @@ use aligner::{
 use alignment_api::{ExitCode, Report, TERMINATION_SCHEMA, TerminationMessage};
 use clap::Parser;
 
+/// Time after the first signal within which the work is expected to stop by itself.
+const GRACE: Duration = Duration::from_millis(1500);
+/// Set by whoever ends the process first: the end of the work, or a signal that it did not heed.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
 fn main() -> ProcessExit {
+    allocator::settle();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -40,30 +50,52 @@ fn main() -> ProcessExit {
     }
 }
 
-/// Threads and signals.
+/// Signals and threads.
 fn prepare(global: &Global) -> anyhow::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS)?;
+    let message = global.termination_message.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            // The first signal asks politely. A second one does not wait for an answer.
+            if observer::INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(ExitCode::Interrupted.code().into());
+            }
+            let message = message.clone();
+            std::thread::spawn(move || end_unheeded(message.as_deref()));
+        }
+    });
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = global.threads {
         pool = pool.num_threads(threads.into());
     }
     pool.build_global()?;
-    let mut signals = signal_hook::iterator::Signals::new(signal_hook::consts::TERM_SIGNALS)?;
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            // The first signal asks politely. A second one does not wait for an answer.
-            if observer::INTERRUPTED.swap(true, std::sync::atomic::Ordering::Relaxed) {
-                std::process::exit(ExitCode::Interrupted.code().into());
-            }
-        }
-    });
     Ok(())
+}
+
+/// Ends the process if the work goes on: a step without a look at the flag, or a slow disk.
+/// Whatever is being written then keeps its temporary name.
+fn end_unheeded(message: Option<&Path>) {
+    std::thread::sleep(GRACE);
+    if ends() {
+        let result = Err(Error::Interrupted(observer::Interrupted));
+        leave_message(message, &summary::termination_message(&result));
+        std::process::exit(ExitCode::Interrupted.code().into());
+    }
+}
+
+/// True for the first caller: only one may write the message and choose the exit code.
+fn ends() -> bool {
+    !ENDING.swap(true, Ordering::Relaxed)
 }
 
 fn finish(global: &Global, result: &Result<Option<Report>, Error>) -> ProcessExit {
     if let Err(error) = result {
         let _ = writeln!(std::io::stderr(), "error: {error}");
     }
-    leave_message(global, &summary::termination_message(result));
+    if ends() {
+        let message = global.termination_message.as_deref();
+        leave_message(message, &summary::termination_message(result));
+    }
     exit(
         result
             .as_ref()
@@ -79,13 +111,16 @@ fn crashed(global: &Global) -> ProcessExit {
         required_memory_bytes: None,
         result: None,
     };
-    leave_message(global, &serde_json::to_string(&message).unwrap_or_default());
+    if ends() {
+        let path = global.termination_message.as_deref();
+        leave_message(path, &serde_json::to_string(&message).unwrap_or_default());
+    }
     exit(ExitCode::InternalError)
 }
 
 /// Kubernetes mounts the file: it is written in place, not renamed over.
-fn leave_message(global: &Global, message: &str) {
-    if let Some(path) = &global.termination_message
+fn leave_message(path: Option<&Path>, message: &str) {
+    if let Some(path) = path
         && let Err(error) = std::fs::write(path, message)
     {
         let _ = writeln!(

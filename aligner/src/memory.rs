@@ -5,38 +5,102 @@
 
 use std::{fs, path::Path};
 
+use alignment_api::{OutputArtifact, OutputGrid};
+
 use crate::{
+    affine::Affine,
     error::Error,
+    grid::Grid,
     io::nifti::{self, Crop, Header},
     job::{DepthJob, Job},
+    load,
 };
 
-/// The program, its threads and buffers.
-const BASE_BYTES: u64 = 16 << 20;
-/// Per voxel of the patch, at the peak: depth, validity, six displacement components and the
-/// registration's working arrays. With a segmentation, the depth solver's arrays peak higher.
-/// Measured on runs of 0.26 to 17 million voxels, a quarter of them grey: 0 to 20 % above the peak.
-const BYTES_PER_VOXEL_MAP: u64 = 40;
-const BYTES_PER_VOXEL_SEGMENTATION: u64 = 44;
-/// Per voxel of the template's crop: the depth and its smoothed copy.
-const BYTES_PER_TEMPLATE_VOXEL: u64 = 8;
+/// The program, its threads and buffers, and what the many small blocks of a run leave behind.
+const BASE_BYTES: u64 = 9 << 20;
+/// What the depth solver leaves behind of these on top.
+const BASE_BYTES_DEPTH: u64 = 4 << 20;
+/// The depth solver, per voxel: two arrays of states.
+const DEPTH_PER_VOXEL: u64 = 2;
+/// The depth solver, per grey voxel in thousandths of a byte: L in double precision, links, the coarser
+/// grids, five histories per black voxel, and columns. Measured at 25 and 50 % of grey matter.
+const DEPTH_PER_GREY_VOXEL_MILLI: u64 = 56_000;
+/// Share of grey matter that is reckoned with until the segmentation has been read: below it, the
+/// registration needs more than the depth.
+const GREY_SHARE: f64 = 0.4;
+/// One displacement field, three components.
+const FIELD_PER_VOXEL: u64 = 12;
+/// The registration, in thousandths of a byte per voxel: both fields, and while they are made the
+/// lattice of the velocity.
+const REGISTRATION_PER_VOXEL_MILLI: u64 = 26_200;
+/// On coarse levels, per voxel of the patch: its smoothed images, and the warped ones.
+const COARSE_PER_VOXEL: u64 = 8;
+/// A value of a depth, a validity, or the template.
+const VALUE: u64 = 4;
 
-/// Bytes that a job needs at its peak.
+/// What a prediction is made from: headers, and what follows from them.
+pub struct Plan {
+    /// Header of the segmentation or depth map.
+    pub patch: Header,
+    /// Headers of the images, in the order of the job.
+    pub images: Vec<Header>,
+    /// Grid of the whole template.
+    pub template: Grid,
+    /// The part of the template that is read.
+    pub crop: Crop,
+    /// Patch physical space → template physical space.
+    pub patch_to_template: Affine,
+}
+
+/// Bytes that a job needs at its peak: the largest of its phases. What each phase holds follows from
+/// the code; the small rest was measured on runs of 0.26 to 3 million voxels.
 ///
-/// `template` is the part of the template that will be read.
-pub fn predict(job: &Job, patch: &Header, images: &[Header], template: &Crop) -> u64 {
-    let per_voxel = match job.depth {
-        DepthJob::Segmentation { .. } => BYTES_PER_VOXEL_SEGMENTATION,
-        DepthJob::Map { .. } => BYTES_PER_VOXEL_MAP,
+/// `grey`: number of grey voxels, once the segmentation has been read.
+pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
+    let voxels = plan.patch.grid.voxels() as u64;
+    let template = VALUE
+        * plan
+            .crop
+            .shape
+            .iter()
+            .map(|size| *size as u64)
+            .product::<u64>();
+    let images: u64 = plan.images.iter().map(Header::data_bytes).sum();
+    let (base, depth, maps) = match job.depth {
+        DepthJob::Map { .. } => (BASE_BYTES, 0, VALUE * voxels),
+        DepthJob::Segmentation { .. } => {
+            let grey = grey.map_or(GREY_SHARE * voxels as f64, |grey| grey as f64);
+            let sheet = grey as u64 * DEPTH_PER_GREY_VOXEL_MILLI / 1000;
+            let tissues = voxels;
+            let depth = tissues + DEPTH_PER_VOXEL * voxels + sheet;
+            // Depth and validity.
+            (BASE_BYTES + BASE_BYTES_DEPTH, depth, 2 * VALUE * voxels)
+        }
     };
-    // Each image is held as it was read, and once for each grid until it is written.
-    let copies = 1 + job.grids.len() as u64;
-    let image_bytes: u64 = images.iter().map(Header::data_bytes).sum();
-    let crop: u64 = template.shape.iter().map(|size| *size as u64).product();
-    BASE_BYTES
-        + patch.grid.voxels() as u64 * per_voxel
-        + crop * BYTES_PER_TEMPLATE_VOXEL
-        + image_bytes.saturating_mul(copies)
+    // Coarse levels hold a smoothed copy of the template.
+    let coarse = template + COARSE_PER_VOXEL * voxels;
+    let register = maps + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);
+    let write = maps + 2 * FIELD_PER_VOXEL * voxels + results(job, plan);
+    base + images + template + depth.max(register).max(write)
+}
+
+/// Bytes of all resampled images: they are held until they are written.
+fn results(job: &Job, plan: &Plan) -> u64 {
+    if !job.artifacts.contains(&OutputArtifact::Images) {
+        return 0;
+    }
+    let on_grid = |header: &Header, grid: &OutputGrid| match grid {
+        OutputGrid::Patch => header.data_bytes(),
+        OutputGrid::Template => {
+            let frame = load::covered(&header.grid, &plan.patch_to_template, &plan.template);
+            let voxels = frame.map_or(0, |crop| crop.shape.iter().product());
+            (voxels * header.frames() * header.datatype.size()) as u64
+        }
+    };
+    plan.images
+        .iter()
+        .flat_map(|header| job.grids.iter().map(move |grid| on_grid(header, grid)))
+        .sum()
 }
 
 /// Refuses a job that needs more than the limit.

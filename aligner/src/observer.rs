@@ -29,6 +29,26 @@ pub trait Observer: Sync {
 /// Set by the signal handler.
 pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// `Err` once the process was asked to stop; for loops over the bytes of a file.
+///
+/// # Errors
+/// An [`std::io::Error`] that holds [`Interrupted`]. Its kind is not `Interrupted`: the standard
+/// library repeats calls that end with that one.
+pub fn check_io() -> std::io::Result<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        Err(std::io::Error::other(Interrupted))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a call ended because the process was asked to stop.
+pub fn is_interrupted(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Interrupted>)
+}
+
 /// Reports nothing.
 pub struct Silent;
 

@@ -69,15 +69,7 @@ fn image_file(job: &Job, image: &ImageJob, grid: OutputGrid) -> String {
 /// # Errors
 /// [`Error::Usage`] naming the file.
 pub fn check_inputs_survive(job: &Job) -> Result<(), Error> {
-    let mut inputs = vec![&job.template];
-    inputs.extend(job.images.iter().map(|image| &image.path));
-    match &job.depth {
-        DepthJob::Segmentation { path, .. } | DepthJob::Map { path } => inputs.push(path),
-    }
-    let inputs: Vec<PathBuf> = inputs
-        .into_iter()
-        .filter_map(|path| path.canonicalize().ok())
-        .collect();
+    let inputs = input_files(job);
     for name in planned_files(job) {
         if let Ok(path) = job.folder.join(&name).canonicalize()
             && inputs.contains(&path)
@@ -90,17 +82,40 @@ pub fn check_inputs_survive(job: &Job) -> Result<(), Error> {
     Ok(())
 }
 
-/// Names of all files that a job may write.
-fn planned_files(job: &Job) -> Vec<String> {
-    let mut names: Vec<String> = job
-        .images
-        .iter()
-        .flat_map(|image| job.grids.iter().map(|grid| image_file(job, image, *grid)))
-        .collect();
-    if let DepthJob::Segmentation { path, .. } = &job.depth {
-        names.extend(depth_files(path));
+/// The files that a job reads, links resolved.
+pub fn input_files(job: &Job) -> Vec<PathBuf> {
+    let mut inputs = vec![&job.template];
+    inputs.extend(job.images.iter().map(|image| &image.path));
+    match &job.depth {
+        DepthJob::Segmentation { path, .. } | DepthJob::Map { path } => inputs.push(path),
     }
-    names.extend([WARP, AFFINE, INVERSE_WARP, PAGE, PREVIEW, REPORT].map(str::to_owned));
+    inputs
+        .into_iter()
+        .filter_map(|path| path.canonicalize().ok())
+        .collect()
+}
+
+/// Names of all files that a job writes.
+pub fn planned_files(job: &Job) -> Vec<String> {
+    let mut names = Vec::new();
+    for artifact in &job.artifacts {
+        match (artifact, &job.depth) {
+            (OutputArtifact::Images, _) => {
+                for image in &job.images {
+                    names.extend(job.grids.iter().map(|grid| image_file(job, image, *grid)));
+                }
+            }
+            (OutputArtifact::Warp, _) => names.extend([WARP, AFFINE].map(str::to_owned)),
+            (OutputArtifact::InverseWarp, _) => names.push(INVERSE_WARP.to_owned()),
+            (OutputArtifact::Depth, DepthJob::Segmentation { path, .. }) => {
+                names.extend(depth_files(path));
+            }
+            (OutputArtifact::Depth, DepthJob::Map { .. }) => {}
+            (OutputArtifact::Report, _) => {
+                names.extend([PAGE, PREVIEW, REPORT].map(str::to_owned));
+            }
+        }
+    }
     names
 }
 
@@ -109,7 +124,7 @@ const AFFINE: &str = "affine.txt";
 const INVERSE_WARP: &str = "inverse_warp.nii.gz";
 const PAGE: &str = "report.html";
 const PREVIEW: &str = "preview.png";
-const REPORT: &str = "report.json";
+pub(crate) const REPORT: &str = "report.json";
 
 /// Files of the depth and its validity.
 fn depth_files(segmentation: &Path) -> [String; 2] {
@@ -174,8 +189,7 @@ fn onto_template<'a>(
     loaded: &Loaded,
 ) -> Result<(Grid, Chain<'a>), Error> {
     let template = loaded.template_grid;
-    let crop = load::box_in(source, &loaded.patch_to_template, &template)
-        .and_then(|(low, high)| load::crop_between(low, high, template.shape));
+    let crop = load::covered(source, &loaded.patch_to_template, &template);
     match (crop, loaded.patch_to_template.inverse()) {
         (Some(crop), Some(back)) => Ok((
             template.cropped(crop.start, crop.shape),

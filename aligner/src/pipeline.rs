@@ -6,7 +6,7 @@ use alignment_api::{
 };
 
 use crate::{
-    depth,
+    depth, earlier,
     error::Error,
     io::atomic,
     job::Job,
@@ -32,11 +32,11 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     };
     enter(Stage::Load)?;
     outputs::check_inputs_survive(job)?;
-    let mut loaded = load::load(job)?;
+    let (source, mut loaded) = load::load(job)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     atomic::check_writable(&job.folder)?;
     enter(Stage::Depth)?;
-    let depth = patch_depth(&loaded.depth, reporter, &mut warnings)?;
+    let depth = patch_depth(source, reporter, &mut warnings)?;
     enter(Stage::Register)?;
     let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
     let registration = register(job, &loaded, &depth, &landmarks, reporter)?;
@@ -54,6 +54,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         registration: &registration,
         images,
     };
+    earlier::make_room(job)?;
     let artifacts = outputs::write(job, &results, reporter)?;
     let mut report = Report {
         schema: REPORT_SCHEMA.to_owned(),
@@ -63,7 +64,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         inputs: loaded.inputs.clone(),
         placement: job.placement.clone(),
         patch_to_template: loaded.patch_to_template.rows(),
-        depth: depth_report(&loaded, &depth),
+        depth: depth_report(&depth),
         registration: EffectiveRegistration {
             landmark_uncertainty_mm: registration.landmark_uncertainty_mm,
             ..job.registration.effective()
@@ -149,19 +150,20 @@ fn measure(
     (quality, residuals)
 }
 
+/// Takes the source: a segmentation is not needed once its depth is known.
 fn patch_depth(
-    source: &PatchDepth,
+    source: PatchDepth,
     reporter: &Reporter,
     warnings: &mut Vec<String>,
 ) -> Result<PatchDepthMap, Error> {
     match source {
-        PatchDepth::Map(map) => Ok(PatchDepthMap {
-            depth: map.clone(),
+        PatchDepth::Map(depth) => Ok(PatchDepthMap {
+            depth,
             validity: None,
             median_thickness_mm: None,
         }),
         PatchDepth::Tissues(tissues) => {
-            let map = depth::compute(tissues, reporter)?;
+            let map = depth::compute(&tissues, reporter)?;
             warnings.extend(map.warnings);
             Ok(PatchDepthMap {
                 depth: map.depth,
@@ -172,29 +174,23 @@ fn patch_depth(
     }
 }
 
-fn depth_report(loaded: &Loaded, depth: &PatchDepthMap) -> DepthReport {
-    let cortex: Vec<usize> = depth
-        .depth
-        .values()
-        .iter()
-        .enumerate()
-        .filter(|(_, depth)| **depth > 0.0 && **depth < 1.0)
-        .map(|(index, _)| index)
-        .collect();
-    let validity = |map: &Volume<f32>| {
-        cortex
-            .iter()
-            .map(|index| f64::from(map.values()[*index]))
-            .sum::<f64>()
-            / cortex.len().max(1) as f64
+fn depth_report(depth: &PatchDepthMap) -> DepthReport {
+    let is_cortex = |depth: f32| depth > 0.0 && depth < 1.0;
+    let values = depth.depth.values();
+    let cortex_voxels = values.iter().filter(|depth| is_cortex(**depth)).count();
+    let mean = |validity: &Volume<f32>| {
+        let pairs = values.iter().zip(validity.values());
+        let known = pairs.filter(|(depth, _)| is_cortex(**depth));
+        known.map(|(_, validity)| f64::from(*validity)).sum::<f64>() / cortex_voxels.max(1) as f64
     };
     DepthReport {
-        source: match loaded.depth {
-            PatchDepth::Tissues(_) => DepthSource::Segmentation,
-            PatchDepth::Map(_) => DepthSource::Map,
+        // Only a computed depth has a validity.
+        source: match depth.validity {
+            Some(_) => DepthSource::Segmentation,
+            None => DepthSource::Map,
         },
-        cortex_voxels: cortex.len(),
-        mean_validity: depth.validity.as_ref().map_or(1.0, validity),
+        cortex_voxels,
+        mean_validity: depth.validity.as_ref().map_or(1.0, mean),
         median_thickness_mm: depth.median_thickness_mm,
     }
 }

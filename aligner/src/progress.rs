@@ -14,7 +14,7 @@ use crate::observer::{Observer, Step};
 /// Form of the progress output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressMode {
-    /// A bar if standard error is a terminal, JSON lines otherwise.
+    /// A bar if standard error is a terminal, JSON lines on standard output otherwise.
     #[default]
     Auto,
     /// A bar on standard error.
@@ -83,6 +83,11 @@ impl Reporter {
             .unwrap_or_else(PoisonError::into_inner)
             .stage = stage;
         self.step(&Step::default());
+    }
+
+    /// Whether standard output carries JSON lines, so that nothing else may go there.
+    pub fn writes_lines(&self) -> bool {
+        matches!(self.sink, Sink::Json)
     }
 
     /// Removes the bar, so that what is printed next starts on a clean line.

@@ -7,19 +7,23 @@ use crate::{
     cli::InspectArgs,
     error::Error,
     grid::Grid,
-    io::nifti::{self, Header, Voxel},
-    with_voxels,
+    io::nifti::{self, Header, ReadError},
 };
 
 pub(super) fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<(), Error> {
     let mut first_error = None;
     for path in &args.files {
-        match nifti::read_stored(path) {
-            Ok(image) => {
-                let range = with_voxels!(&image.voxels, values => range(values));
+        let mut range = Range {
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            not_finite: 0,
+        };
+        match nifti::scan(path, |value| range.add(value)) {
+            Ok(header) => {
                 // Standard output may be closed early (`| head`).
-                let _ = describe(path, &image.header, &range, out);
+                let _ = describe(path, &header, &range, out);
             }
+            Err(ReadError::Interrupted(interrupted)) => return Err(interrupted.into()),
             Err(source) => {
                 let _ = writeln!(out, "{}: {}\n", path.display(), source);
                 first_error.get_or_insert(Error::volume("volume", source));
@@ -35,22 +39,15 @@ struct Range {
     not_finite: usize,
 }
 
-fn range<T: Voxel>(values: &[T]) -> Range {
-    let start = Range {
-        low: f64::INFINITY,
-        high: f64::NEG_INFINITY,
-        not_finite: 0,
-    };
-    values.iter().fold(start, |mut range, value| {
-        let value = value.to_f64();
+impl Range {
+    fn add(&mut self, value: f64) {
         if value.is_finite() {
-            range.low = range.low.min(value);
-            range.high = range.high.max(value);
+            self.low = self.low.min(value);
+            self.high = self.high.max(value);
         } else {
-            range.not_finite += 1;
+            self.not_finite += 1;
         }
-        range
-    })
+    }
 }
 
 fn describe(
@@ -73,15 +70,10 @@ fn describe(
     )?;
     writeln!(out, "  dimensions   {:?}", header.dims)?;
     writeln!(out, "  voxel size   {:.6?} mm", header.grid.spacing())?;
-    let (slope, inter) = (header.slope, header.inter);
-    let (a, b) = (slope * range.low + inter, slope * range.high + inter);
     writeln!(
         out,
         "  values       {} to {} (stored value × {} + {})",
-        a.min(b) as f32,
-        a.max(b) as f32,
-        slope as f32,
-        inter as f32
+        range.low as f32, range.high as f32, header.slope as f32, header.inter as f32
     )?;
     if range.not_finite > 0 {
         writeln!(

@@ -7,14 +7,15 @@ mod datatype;
 mod header;
 mod orientation;
 mod read;
+mod stream;
 mod write;
 
 pub use datatype::{Datatype, Voxel, Voxels};
 pub use header::{Header, HeaderError};
 pub use orientation::AffineChoice;
 pub use read::{
-    Crop, ReadError, Scalar, StoredImage, read_cropped, read_header, read_labels, read_scalar,
-    read_stored, read_vectors,
+    Crop, ReadError, Scalar, StoredImage, decode_stored, read_cropped, read_header, read_labels,
+    read_scalar, read_stored, read_vectors, scan,
 };
 pub use write::{
     label_header, length_header, scalar_header, vector_header, write_labels, write_scalar,

@@ -93,8 +93,8 @@ pub trait Voxel: Copy + Send + Sync + PartialEq + 'static {
     fn to_f64(self) -> f64;
     /// Nearest value of the type: rounds half to even, clamps to the range.
     fn from_f64(value: f64) -> Self;
-    /// From the bytes of one voxel.
-    fn decode(bytes: &[u8], big_endian: bool) -> Self;
+    /// From the bytes of several voxels.
+    fn decode_all(bytes: &[u8], big_endian: bool) -> impl Iterator<Item = Self>;
     /// Appends the little-endian bytes.
     fn encode(self, out: &mut Vec<u8>);
 }
@@ -105,14 +105,14 @@ macro_rules! voxel_common {
             self as f64
         }
 
-        fn decode(bytes: &[u8], big_endian: bool) -> Self {
-            let mut buffer = [0; size_of::<$type>()];
-            buffer.copy_from_slice(bytes);
-            if big_endian {
-                <$type>::from_be_bytes(buffer)
-            } else {
-                <$type>::from_le_bytes(buffer)
-            }
+        fn decode_all(bytes: &[u8], big_endian: bool) -> impl Iterator<Item = Self> {
+            bytes.as_chunks().0.iter().map(move |bytes| {
+                if big_endian {
+                    <$type>::from_be_bytes(*bytes)
+                } else {
+                    <$type>::from_le_bytes(*bytes)
+                }
+            })
         }
 
         fn encode(self, out: &mut Vec<u8>) {
@@ -164,6 +164,25 @@ pub enum Voxels {
     F32(Vec<f32>),
     F64(Vec<f64>),
 }
+
+/// Expands `$then!(type, variant of Voxels)` for the type of a [`Datatype`].
+macro_rules! with_datatype {
+    ($datatype:expr, $then:ident) => {
+        match $datatype {
+            $crate::io::nifti::Datatype::U8 => $then!(u8, U8),
+            $crate::io::nifti::Datatype::I8 => $then!(i8, I8),
+            $crate::io::nifti::Datatype::U16 => $then!(u16, U16),
+            $crate::io::nifti::Datatype::I16 => $then!(i16, I16),
+            $crate::io::nifti::Datatype::U32 => $then!(u32, U32),
+            $crate::io::nifti::Datatype::I32 => $then!(i32, I32),
+            $crate::io::nifti::Datatype::U64 => $then!(u64, U64),
+            $crate::io::nifti::Datatype::I64 => $then!(i64, I64),
+            $crate::io::nifti::Datatype::F32 => $then!(f32, F32),
+            $crate::io::nifti::Datatype::F64 => $then!(f64, F64),
+        }
+    };
+}
+pub(super) use with_datatype;
 
 /// Evaluates an expression with the vector inside a [`Voxels`], whatever its type.
 #[macro_export]
@@ -219,9 +238,9 @@ mod tests {
 
     #[test]
     fn both_byte_orders_decode() {
-        assert_eq!(i16::decode(&[1, 2], true), 0x0102);
-        assert_eq!(i16::decode(&[1, 2], false), 0x0201);
-        assert_eq!(f64::decode(&1.5_f64.to_be_bytes(), true), 1.5);
+        assert!(i16::decode_all(&[1, 2, 3, 4], true).eq([0x0102, 0x0304]));
+        assert!(i16::decode_all(&[1, 2, 3, 4], false).eq([0x0201, 0x0403]));
+        assert!(f64::decode_all(&1.5_f64.to_be_bytes(), true).eq([1.5]));
     }
 
     #[test]

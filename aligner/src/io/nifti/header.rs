@@ -1,6 +1,6 @@
 //! NIfTI-1 and NIfTI-2 headers: parsing with every field checked that the voxels depend on.
 
-use nifti::NiftiHeader;
+use nifti::{Endianness, NiftiHeader};
 
 use super::{
     datatype::Datatype,
@@ -113,6 +113,15 @@ impl Header {
         }
         let raw = NiftiHeader::from_reader(bytes)
             .map_err(|error| HeaderError::Parse(error.to_string()))?;
+        // The crate goes by dim[0], which may contradict sizeof_hdr.
+        if (raw.endianness == Endianness::Big) != big_endian {
+            let order = if big_endian {
+                i16::from_be_bytes
+            } else {
+                i16::from_le_bytes
+            };
+            return Err(field("dim[0]", order([bytes[40], bytes[41]]), "1 to 7"));
+        }
         let dim = raw.dim.map(|size| i64::from(size.cast_signed()));
         let vox_offset = f64::from(raw.vox_offset);
         Self::check(1, big_endian, dim, vox_offset, raw)
@@ -126,6 +135,10 @@ impl Header {
         ))?;
         if &bytes[4..8] != b"n+2\0" {
             return Err(magic(&bytes[4..8], "`n+2` (a single-file NIfTI-2)"));
+        }
+        if &bytes[8..12] != b"\r\n\x1a\n" {
+            let expected = "`\\r\\n\\x1a\\n` after `n+2`: the file was copied as text";
+            return Err(magic(&bytes[8..12], expected));
         }
         let f = Fields { bytes, big_endian };
         let dim = std::array::from_fn(|index| f.i64(16 + 8 * index));
@@ -143,8 +156,8 @@ impl Header {
             cal_min: f.f64(200) as f32,
             toffset: f.f64(216) as f32,
             descrip: bytes[240..320].to_vec(),
-            qform_code: f.i32(344) as i16,
-            sform_code: f.i32(348) as i16,
+            qform_code: code(f.i32(344)),
+            sform_code: code(f.i32(348)),
             quatern_b: f.f64(352) as f32,
             quatern_c: f.f64(360) as f32,
             quatern_d: f.f64(368) as f32,
@@ -155,7 +168,7 @@ impl Header {
             srow_y: srow(432),
             srow_z: srow(464),
             xyzt_units: f.i32(500) as u8,
-            intent_code: f.i32(504) as i16,
+            intent_code: code(f.i32(504)),
             ..NiftiHeader::default()
         };
         raw.aux_file.copy_from_slice(&bytes[320..344]);
@@ -255,6 +268,11 @@ fn check_dims(dim: [i64; 8]) -> Result<Vec<usize>, HeaderError> {
     }
     dims.resize(dims.len().max(3), 1);
     Ok(dims)
+}
+
+/// A code of NIfTI-2 in the narrower field of NIfTI-1. No code in use is that large.
+fn code(value: i32) -> i16 {
+    value.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }
 
 /// `scl_slope` 0 or not finite means that the values are not scaled.

@@ -33,10 +33,15 @@ pub(super) fn choose(
     let sizes = voxel_sizes(raw)?;
     let to_mm = Affine::scaling([unit_to_mm; 3]);
     let sform = (raw.sform_code > 0).then(|| to_mm.after(&sform(raw)));
-    let qform = if raw.qform_code > 0 {
-        Some(to_mm.after(&qform(raw, sizes)?))
-    } else {
-        None
+    let qform = match (raw.qform_code > 0).then(|| qform(raw, sizes)) {
+        None => None,
+        Some(Ok(qform)) => Some(to_mm.after(&qform)),
+        // Files exist whose qform was never filled in.
+        Some(Err(error)) if sform.is_some() => {
+            warnings.push(format!("{error}: only the sform can be used"));
+            None
+        }
+        Some(Err(error)) => return Err(error),
     };
     let (affine, taken) = match (sform, qform) {
         (Some(sform), _) => (sform, "sform"),
@@ -48,18 +53,15 @@ pub(super) fn choose(
             (to_mm.after(&Affine::scaling(sizes)), "voxel sizes")
         }
     };
-    let determinant = affine.determinant();
-    if affine.inverse().is_none() || determinant.abs() < 1e-30 {
-        return Err(HeaderError::Field {
-            field: if taken == "sform" {
-                "srow_x, srow_y, srow_z"
-            } else {
-                "pixdim"
-            },
-            found: format!("a matrix with determinant {determinant:e}"),
-            expected: "an invertible matrix of finite numbers",
-        });
-    }
+    check_usable(&affine).map_err(|found| HeaderError::Field {
+        field: match taken {
+            "sform" => "srow_x, srow_y, srow_z",
+            "qform" => "pixdim, quatern_x, quatern_y, quatern_z",
+            _ => "pixdim",
+        },
+        found,
+        expected: "finite numbers that make an invertible matrix, voxel sizes from 1e-9 to 1e9 mm",
+    })?;
     if let (Some(s), Some(q)) = (sform, qform) {
         let distance = Grid {
             shape,
@@ -83,6 +85,41 @@ pub(super) fn choose(
             qform,
         },
     ))
+}
+
+/// Voxel sizes and positions in mm beyond which a header is nonsense. Within, products of three stay
+/// far from the ends of `f64`, and results can be written as `f32`.
+const SMALLEST_MM: f64 = 1e-9;
+const LARGEST_MM: f64 = 1e9;
+/// Volume of the cell of three unit vectors along the voxel axes: below, they lie in a plane.
+const FLATTEST_CELL: f64 = 1e-6;
+
+/// What is wrong with an affine, if something is.
+fn check_usable(affine: &Affine) -> Result<(), String> {
+    let rows = affine.rows();
+    if !rows.iter().flatten().all(|value| value.is_finite()) {
+        return Err("a matrix with a value that is not finite".to_owned());
+    }
+    let sizes = Grid {
+        shape: [1; 3],
+        voxel_to_world: *affine,
+    }
+    .spacing();
+    let origin = [rows[0][3], rows[1][3], rows[2][3]];
+    if !sizes
+        .iter()
+        .all(|size| (SMALLEST_MM..=LARGEST_MM).contains(size))
+    {
+        return Err(format!("a matrix with voxel sizes {sizes:?} mm"));
+    }
+    if origin.iter().any(|value| value.abs() > LARGEST_MM) {
+        return Err(format!("a matrix with origin {origin:?} mm"));
+    }
+    let determinant = affine.determinant();
+    if determinant.abs() < FLATTEST_CELL * sizes.iter().product::<f64>() {
+        return Err(format!("a matrix with determinant {determinant:e}"));
+    }
+    Ok(())
 }
 
 /// Lower three bits of `xyzt_units`: 1 metre, 2 millimetre, 3 micrometre.

@@ -18,7 +18,7 @@ use crate::{
     field::DisplacementField,
     grid::Grid,
     io::atomic::{self, WriteError, Written},
-    with_voxels,
+    observer, with_voxels,
 };
 
 /// Intent of a displacement field that ITK reads as vectors.
@@ -123,8 +123,7 @@ pub fn write_vectors(
         let [x, y, z] = &field.components;
         for component in [x, y] {
             // RAS to LPS.
-            let negated: Vec<f32> = component.iter().map(|value| 0.0 - value).collect();
-            encode(out, &negated)?;
+            encode_as(out, component, |value| 0.0 - value)?;
         }
         encode(out, z)
     })
@@ -205,7 +204,10 @@ fn write_file(
         if raw.dim[1..].iter().any(|size| *size == 0 || *size > 32767) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "a dimension is outside 1 to 32767",
+                format!(
+                    "`dim` is {:?}, expected sizes from 1 to 32767",
+                    &raw.dim[1..]
+                ),
             ));
         }
         if compressed {
@@ -219,13 +221,31 @@ fn write_file(
             data(out)
         }
     })
+    .map_err(|error| error.of_at_most(uncompressed(raw)))
+}
+
+/// Bytes of header and voxels.
+fn uncompressed(raw: &NiftiHeader) -> u64 {
+    let dims = raw.dim[1..].iter().map(|size| u64::from(*size));
+    352 + dims.product::<u64>() * raw.bitpix as u64 / 8
 }
 
 fn encode<T: Voxel>(out: &mut dyn Write, values: &[T]) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(1 << 16);
+    encode_as(out, values, |value| value)
+}
+
+fn encode_as<T: Voxel>(
+    out: &mut dyn Write,
+    values: &[T],
+    convert: impl Fn(T) -> T,
+) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(8192 * size_of::<T>());
     for part in values.chunks(8192) {
+        // Zeros compress to so little that the file behind would not notice a signal in time.
+        observer::check_io()?;
         buffer.clear();
-        part.iter().for_each(|value| value.encode(&mut buffer));
+        part.iter()
+            .for_each(|value| convert(*value).encode(&mut buffer));
         out.write_all(&buffer)?;
     }
     Ok(())

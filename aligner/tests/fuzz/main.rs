@@ -1,0 +1,132 @@
+//! Mutated inputs, in this process, from a seed: nothing may panic, hang, or take more memory than its
+//! input allows. One file for each target; a new one is a row of `TARGETS`.
+//!
+//! `VOLUBA_FUZZ_SECONDS` (2 for each target) or `VOLUBA_FUZZ_INPUTS` say how much, `VOLUBA_FUZZ_TARGET`
+//! which, `VOLUBA_FUZZ_SEED` from where. An input that panics is named by the seed of its round.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a broken expectation fails the test, and figures are printed"
+)]
+
+mod document;
+mod mutate;
+#[path = "../support/nifti_file.rs"]
+mod nifti_file;
+mod volume;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+pub(crate) static MEMORY: PeakAlloc = PeakAlloc;
+
+/// How far an input got.
+pub(crate) enum Reached {
+    /// Refused at the door: not the format at all.
+    Nothing,
+    /// The outer form was right, something inside was not.
+    Inside,
+    /// Accepted.
+    End,
+}
+
+/// One thing that reads what others wrote.
+struct Target {
+    name: &'static str,
+    /// Makes an input, reads it, and checks what must hold.
+    round: fn(&mut Rng) -> Reached,
+}
+
+const TARGETS: &[Target] = &[
+    Target {
+        name: "header",
+        round: volume::header,
+    },
+    Target {
+        name: "volume",
+        round: volume::plain,
+    },
+    Target {
+        name: "gz-stream",
+        round: volume::compressed,
+    },
+    Target {
+        name: "request-document",
+        round: document::request,
+    },
+];
+
+/// No single input may take longer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+#[test]
+fn no_input_makes_a_reader_panic_hang_or_take_memory() {
+    let setting = |name: &str| std::env::var(name).ok();
+    let number = |name: &str| setting(name).map(|text| text.parse::<u64>().unwrap());
+    let seconds = Duration::from_secs(number("VOLUBA_FUZZ_SECONDS").unwrap_or(2));
+    let inputs = number("VOLUBA_FUZZ_INPUTS");
+    let seed = number("VOLUBA_FUZZ_SEED").unwrap_or(1);
+    let chosen = setting("VOLUBA_FUZZ_TARGET");
+    let mut ran = 0;
+    for target in TARGETS {
+        if chosen.as_ref().is_none_or(|name| name == target.name) {
+            fuzz(target, seed, seconds, inputs);
+            ran += 1;
+        }
+    }
+    assert!(ran > 0, "no target of that name");
+}
+
+fn fuzz(target: &Target, seed: u64, seconds: Duration, inputs: Option<u64>) {
+    let start = Instant::now();
+    let (mut count, mut inside, mut accepted) = (0_u64, 0_u64, 0_u64);
+    let mut slowest = Duration::ZERO;
+    let more = |count: u64| match inputs {
+        Some(inputs) => count < inputs,
+        None => start.elapsed() < seconds,
+    };
+    while more(count) {
+        let round = seed.wrapping_mul(1 << 40).wrapping_add(count);
+        let from = Instant::now();
+        let reached = catch_unwind(AssertUnwindSafe(|| {
+            (target.round)(&mut Rng::with_seed(round))
+        }));
+        // The message of the panic itself has been printed by then.
+        let Ok(reached) = reached else {
+            panic!("{}: round {round} of seed {seed} panicked", target.name);
+        };
+        inside += u64::from(!matches!(reached, Reached::Nothing));
+        accepted += u64::from(matches!(reached, Reached::End));
+        slowest = slowest.max(from.elapsed());
+        assert!(
+            slowest < LONGEST,
+            "{}: round {round} took {slowest:?}",
+            target.name
+        );
+        count += 1;
+    }
+    let percent = |part: u64| 100.0 * part as f64 / count.max(1) as f64;
+    println!(
+        "fuzz {}: {count} inputs in {:.0} s, {:.1} % past the header, {:.1} % accepted, slowest {:.3} s",
+        target.name,
+        start.elapsed().as_secs_f64(),
+        percent(inside),
+        percent(accepted),
+        slowest.as_secs_f64()
+    );
+    println!("figure fuzz-{}-panics 0 of {count} bar 0 ok", target.name);
+    assert!(
+        percent(inside) > 20.0,
+        "{}: too few inputs get inside",
+        target.name
+    );
+    assert!(accepted > 0 && percent(accepted) < 95.0, "{}", target.name);
+}
