@@ -100,9 +100,6 @@ const EXPOSURE: Stop = Stop {
     cycles: 100,
 };
 
-/// Least validity of the voxels from which the median thickness is taken.
-const TRUSTED: f32 = 0.5;
-
 /// Computes cortical depth for each voxel of a segmentation.
 ///
 /// Sub-voxel surfaces make the error fall with resolution: on strongly curved shells it is about
@@ -141,7 +138,7 @@ fn compute_in_pool(
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
-    let mut thickness_mm = columns.thickness_mm(TRUSTED);
+    let mut thickness_mm = columns.thickness_mm();
     let median_mm = median(&mut thickness_mm);
     let warnings = findings::warnings(&Facts {
         sheet: &sheet,
@@ -150,6 +147,7 @@ fn compute_in_pool(
         thickness_mm: &thickness_mm,
         median_mm,
         unreached: columns.unreached,
+        level: columns.level,
         unsettled: (change >= CONVERGED.change).then_some(change),
     });
     // The compact arrays are freed before the images are made.

@@ -32,7 +32,7 @@ pub(super) struct Crossing {
 /// growth is slower than that of the thickness, so that both errors fall. On curved shells the best
 /// values are about 1.1 for 8 voxels and 1.4 for 16.
 fn deviation(voxels: f64) -> f64 {
-    (0.5 * libm::cbrt(voxels)).clamp(0.9, 1.5)
+    (0.5 * libm::cbrt(voxels)).clamp(0.9, 2.0)
 }
 
 /// Closest that a surface comes to a grey voxel's centre, in spacings; bounds the stencil weights.
