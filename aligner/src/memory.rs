@@ -5,6 +5,8 @@
 
 use std::{fs, path::Path};
 
+use alignment_api::OutputArtifact;
+
 use crate::{
     error::Error,
     io::nifti::{self, Crop, Header},
@@ -29,12 +31,15 @@ pub fn predict(job: &Job, patch: &Header, images: &[Header], template: &Crop) ->
         DepthJob::Segmentation { .. } => BYTES_PER_VOXEL_SEGMENTATION,
         DepthJob::Map { .. } => BYTES_PER_VOXEL_MAP,
     };
+    // Thickness and layers are kept until they are written.
+    let kept = |artifact, bytes| u64::from(job.artifacts.contains(&artifact)) * bytes;
+    let maps = kept(OutputArtifact::Thickness, 4) + kept(OutputArtifact::Layers, 1);
     // Each image is held as it was read, and once for each grid until it is written.
     let copies = 1 + job.grids.len() as u64;
     let image_bytes: u64 = images.iter().map(Header::data_bytes).sum();
     let crop: u64 = template.shape.iter().map(|size| *size as u64).product();
     BASE_BYTES
-        + patch.grid.voxels() as u64 * per_voxel
+        + patch.grid.voxels() as u64 * (per_voxel + maps)
         + crop * BYTES_PER_TEMPLATE_VOXEL
         + image_bytes.saturating_mul(copies)
 }
