@@ -29,11 +29,10 @@ pub(super) struct Crossing {
 ///
 /// Less than 0.9 leaves the staircase of the labels. More averages more of it away, but rounds off
 /// folds, by the fourth power of what it is in units of their radius; a thick sheet can afford that. The
-/// growth is slower than that of the thickness, so that both errors fall, up to
-/// 64 voxels: smoothing takes longer the wider it is. On curved shells the best
+/// growth is slower than that of the thickness, so that both errors fall. On curved shells the best
 /// values are about 1.1 for 8 voxels and 1.4 for 16.
 fn deviation(voxels: f64) -> f64 {
-    (0.5 * libm::cbrt(voxels)).clamp(0.9, 2.0)
+    (0.5 * libm::cbrt(voxels)).clamp(0.9, 1.5)
 }
 
 /// Closest that a surface comes to a grey voxel's centre, in spacings; bounds the stencil weights.
