@@ -100,9 +100,6 @@ const EXPOSURE: Stop = Stop {
     cycles: 100,
 };
 
-/// Least validity of the voxels from which the median thickness is taken.
-const TRUSTED: f32 = 0.5;
-
 /// Computes cortical depth for each voxel of a segmentation.
 ///
 /// Sub-voxel surfaces make the error fall with resolution: on strongly curved shells it is about
@@ -131,6 +128,8 @@ fn compute_in_pool(
     let one_sided = split_off_one_sided(&mut state, shape, grey)?;
     progress(observer, 0.0, None)?;
     let sheet = Sheet::build(&state, shape, spacing);
+    let bare_faces = findings::count_bare_faces(&state, shape);
+    drop(state);
     let Solved {
         harmonic,
         exposure,
@@ -139,30 +138,34 @@ fn compute_in_pool(
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
     progress(observer, 0.95, None)?;
-    let mut thickness_mm = columns.thickness_mm(TRUSTED);
+    let mut thickness_mm = columns.thickness_mm();
     let median_mm = median(&mut thickness_mm);
     let warnings = findings::warnings(&Facts {
         sheet: &sheet,
         one_sided,
-        bare_faces: findings::count_bare_faces(&state, shape),
+        bare_faces,
         thickness_mm: &thickness_mm,
         median_mm,
         unreached: columns.unreached,
+        level: columns.level,
         unsettled: (change >= CONVERGED.change).then_some(change),
     });
     // The compact arrays are freed before the images are made.
     drop(thickness_mm);
     let voxels = sheet.into_voxels();
     let points = columns.points;
-    let image = |outside: [f32; 4], value: fn(&Point) -> f32| {
-        let mut image = Volume::filled(labels.grid, 0.0);
+    let image = |elsewhere: [f32; 3], value: fn(&Point) -> f32| {
+        let mut image = labels.map(|tissue| elsewhere[tissue as usize]);
         let pixels = image.values_mut();
-        paint(pixels, &state, outside, (&voxels, &points), value);
+        for (&voxel, point) in voxels.iter().zip(&points) {
+            pixels[voxel as usize] = value(point);
+        }
         image
     };
+    // Grey matter without two sides has no point.
     let (depth, validity) = rayon::join(
-        || image([0.0, 0.5, 1.0, 0.5], |point| point.depth),
-        || image([1.0, 0.0, 1.0, 0.0], |point| point.validity),
+        || image([0.0, 0.5, 1.0], |point| point.depth),
+        || image([1.0, 0.0, 1.0], |point| point.validity),
     );
     let lengths = points.into_iter().map(|point| point.thickness_mm);
     let columns = voxels.into_iter().zip(lengths).collect();
@@ -290,20 +293,4 @@ fn median(values: &mut [f32]) -> f64 {
     let middle = values.len() / 2;
     let (_, &mut value, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
     f64::from(value)
-}
-
-/// Fills an image: grey voxels from the points at `voxels`, the others by their state.
-fn paint(
-    image: &mut [f32],
-    state: &[u8],
-    outside: [f32; 4],
-    (voxels, points): (&[u32], &[Point]),
-    value: impl Fn(&Point) -> f32,
-) {
-    for (pixel, &state) in image.iter_mut().zip(state) {
-        *pixel = outside[usize::from(state)];
-    }
-    for (&voxel, point) in voxels.iter().zip(points) {
-        image[voxel as usize] = value(point);
-    }
 }

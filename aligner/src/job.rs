@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     path::{Path, PathBuf},
 };
 
@@ -67,6 +68,8 @@ pub struct Job {
     pub grids: Vec<OutputGrid>,
     /// What to write.
     pub artifacts: Vec<OutputArtifact>,
+    /// Number of layers, if they are to be written.
+    pub layer_count: NonZero<u8>,
 }
 
 /// What the command line maps names to.
@@ -126,6 +129,7 @@ impl Job {
             folder: mounts.below(&folder.claim_name, &folder.path)?,
             grids: spec.output.grids.clone(),
             artifacts: spec.output.artifacts.clone(),
+            layer_count: spec.output.layer_count,
         })
     }
 }

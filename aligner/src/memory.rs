@@ -20,8 +20,8 @@ use crate::{
 const BASE_BYTES: u64 = 9 << 20;
 /// What the depth solver leaves behind of these on top.
 const BASE_BYTES_DEPTH: u64 = 4 << 20;
-/// The depth solver, per voxel: two arrays of states.
-const DEPTH_PER_VOXEL: u64 = 2;
+/// The depth solver, per voxel: an array of states.
+const DEPTH_PER_VOXEL: u64 = 1;
 /// The depth solver, per grey voxel in thousandths of a byte: L in double precision, links, the coarser
 /// grids, five histories per black voxel, and columns. Measured at 25 and 50 % of grey matter.
 const DEPTH_PER_GREY_VOXEL_MILLI: u64 = 56_000;
@@ -77,6 +77,9 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
             (BASE_BYTES + BASE_BYTES_DEPTH, depth, 2 * VALUE * voxels)
         }
     };
+    // Thickness and layers are kept until they are written.
+    let kept = |artifact, bytes| u64::from(job.artifacts.contains(&artifact)) * bytes * voxels;
+    let maps = maps + kept(OutputArtifact::Thickness, VALUE) + kept(OutputArtifact::Layers, 1);
     // Coarse levels hold a smoothed copy of the template.
     let coarse = template + COARSE_PER_VOXEL * voxels;
     let register = maps + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);

@@ -30,6 +30,10 @@ pub struct PatchDepthMap {
     pub validity: Option<Volume<f32>>,
     /// Median thickness of the cortex, if the depth was computed.
     pub median_thickness_mm: Option<f64>,
+    /// Local thickness of the cortex in mm, if it is to be written.
+    pub thickness_mm: Option<Volume<f32>>,
+    /// Layers of equal volume, if they are to be written.
+    pub layers: Option<Volume<u8>>,
 }
 
 /// An image on an output grid.
@@ -107,13 +111,18 @@ pub fn planned_files(job: &Job) -> Vec<String> {
             }
             (OutputArtifact::Warp, _) => names.extend([WARP, AFFINE].map(str::to_owned)),
             (OutputArtifact::InverseWarp, _) => names.push(INVERSE_WARP.to_owned()),
-            (OutputArtifact::Depth, DepthJob::Segmentation { path, .. }) => {
-                names.extend(depth_files(path));
-            }
-            (OutputArtifact::Depth, DepthJob::Map { .. }) => {}
             (OutputArtifact::Report, _) => {
                 names.extend([PAGE, PREVIEW, REPORT].map(str::to_owned));
             }
+            (artifact, DepthJob::Segmentation { path, .. }) => {
+                let [depth, validity, thickness, layers] = depth_files(path);
+                match artifact {
+                    OutputArtifact::Thickness => names.push(thickness),
+                    OutputArtifact::Layers => names.push(layers),
+                    _ => names.extend([depth, validity]),
+                }
+            }
+            (_, DepthJob::Map { .. }) => {}
         }
     }
     names
@@ -126,10 +135,16 @@ const PAGE: &str = "report.html";
 const PREVIEW: &str = "preview.png";
 pub(crate) const REPORT: &str = "report.json";
 
-/// Files of the depth and its validity.
-fn depth_files(segmentation: &Path) -> [String; 2] {
-    let stem = format!("{}-equivolumetric-depth", stem(segmentation));
-    [format!("{stem}.nii.gz"), format!("{stem}-validity.nii.gz")]
+/// Files of what is computed from a segmentation: depth, validity, thickness, layers.
+fn depth_files(segmentation: &Path) -> [String; 4] {
+    let stem = stem(segmentation);
+    [
+        "equivolumetric-depth",
+        "equivolumetric-depth-validity",
+        "thickness",
+        "equivolumetric-layers",
+    ]
+    .map(|what| format!("{stem}-{what}.nii.gz"))
 }
 
 /// Carries every image through the transform onto every grid asked for.
@@ -215,12 +230,7 @@ pub fn write(
     let registration = results.registration;
     let wanted = |artifact| job.artifacts.contains(&artifact);
     let mut done = |name: String, kind, written: Written| {
-        artifacts.push(Artifact {
-            name,
-            kind,
-            sha256: written.sha256,
-            bytes: written.bytes,
-        });
+        artifacts.push(artifact(name, kind, written));
     };
     let path = |name: &str| job.folder.join(name);
     for image in &results.images {
@@ -258,19 +268,52 @@ pub fn write(
         fraction: 0.9,
         ..Step::default()
     });
-    if let (DepthJob::Segmentation { path: source, .. }, Some(validity), true) = (
-        &job.depth,
-        &results.depth.validity,
-        wanted(OutputArtifact::Depth),
-    ) {
-        observer::check(observer)?;
-        let [depth_name, validity_name] = depth_files(source);
-        let written = write_depth(&path(&depth_name), &results.depth.depth)?;
-        done(depth_name, ArtifactKind::Depth, written);
-        let written = write_validity(&path(&validity_name), validity)?;
-        done(validity_name, ArtifactKind::Validity, written);
+    if let DepthJob::Segmentation { path: source, .. } = &job.depth {
+        artifacts.extend(write_maps(job, source, results.depth, observer)?);
     }
     Ok(artifacts)
+}
+
+/// Writes what was computed from the segmentation.
+fn write_maps(
+    job: &Job,
+    segmentation: &Path,
+    maps: &PatchDepthMap,
+    observer: &dyn Observer,
+) -> Result<Vec<Artifact>, Error> {
+    let [depth_name, validity_name, thickness_name, layers_name] = depth_files(segmentation);
+    let path = |name: &str| job.folder.join(name);
+    let mut artifacts = Vec::new();
+    if let (Some(validity), true) = (
+        &maps.validity,
+        job.artifacts.contains(&OutputArtifact::Depth),
+    ) {
+        observer::check(observer)?;
+        let written = write_depth(&path(&depth_name), &maps.depth)?;
+        artifacts.push(artifact(depth_name, ArtifactKind::Depth, written));
+        let written = write_validity(&path(&validity_name), validity)?;
+        artifacts.push(artifact(validity_name, ArtifactKind::Validity, written));
+    }
+    if let Some(thickness_mm) = &maps.thickness_mm {
+        observer::check(observer)?;
+        let written = write_thickness(&path(&thickness_name), thickness_mm)?;
+        artifacts.push(artifact(thickness_name, ArtifactKind::Thickness, written));
+    }
+    if let Some(layers) = &maps.layers {
+        observer::check(observer)?;
+        let written = write_layers(&path(&layers_name), layers, job.layer_count.get())?;
+        artifacts.push(artifact(layers_name, ArtifactKind::Layers, written));
+    }
+    Ok(artifacts)
+}
+
+fn artifact(name: String, kind: ArtifactKind, written: Written) -> Artifact {
+    Artifact {
+        name,
+        kind,
+        sha256: written.sha256,
+        bytes: written.bytes,
+    }
 }
 
 /// Writes a depth map with the header that consumers of highres-cortex know.
@@ -314,12 +357,7 @@ pub fn write_validity(path: &Path, validity: &Volume<f32>) -> Result<Written, Er
 pub fn write_page(job: &Job, page: &Page) -> Result<[Artifact; 2], Error> {
     let write = |name: &str, kind, bytes: &[u8]| -> Result<Artifact, Error> {
         let written = atomic::write(&job.folder.join(name), |out| out.write_all(bytes))?;
-        Ok(Artifact {
-            name: name.to_owned(),
-            kind,
-            sha256: written.sha256,
-            bytes: written.bytes,
-        })
+        Ok(artifact(name.to_owned(), kind, written))
     };
     Ok([
         write(PAGE, ArtifactKind::Page, page.html.as_bytes())?,
@@ -362,12 +400,7 @@ pub fn write_report(job: &Job, report: &Report) -> Result<Artifact, Error> {
         serde_json::to_writer_pretty(&mut *out, report)?;
         out.write_all(b"\n")
     })?;
-    Ok(Artifact {
-        name: name.to_owned(),
-        kind: ArtifactKind::Report,
-        sha256: written.sha256,
-        bytes: written.bytes,
-    })
+    Ok(artifact(name.to_owned(), ArtifactKind::Report, written))
 }
 
 /// File name without folder and without `.nii` or `.nii.gz`.

@@ -36,7 +36,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     let mut warnings = std::mem::take(&mut loaded.warnings);
     atomic::check_writable(&job.folder)?;
     enter(Stage::Depth)?;
-    let depth = patch_depth(source, reporter, &mut warnings)?;
+    let depth = patch_depth(job, source, reporter, &mut warnings)?;
     enter(Stage::Register)?;
     let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
     let registration = register(job, &loaded, &depth, &landmarks, reporter)?;
@@ -152,6 +152,7 @@ fn measure(
 
 /// Takes the source: a segmentation is not needed once its depth is known.
 fn patch_depth(
+    job: &Job,
     source: PatchDepth,
     reporter: &Reporter,
     warnings: &mut Vec<String>,
@@ -161,14 +162,22 @@ fn patch_depth(
             depth,
             validity: None,
             median_thickness_mm: None,
+            thickness_mm: None,
+            layers: None,
         }),
         PatchDepth::Tissues(tissues) => {
             let map = depth::compute(&tissues, reporter)?;
+            let wanted = |artifact| job.artifacts.contains(&artifact);
+            let thickness_mm = wanted(OutputArtifact::Thickness).then(|| map.thickness_mm());
+            let layers = wanted(OutputArtifact::Layers)
+                .then(|| depth::layers(&tissues, &map, job.layer_count));
             warnings.extend(map.warnings);
             Ok(PatchDepthMap {
                 depth: map.depth,
                 validity: Some(map.validity),
                 median_thickness_mm: Some(map.median_thickness_mm),
+                thickness_mm,
+                layers,
             })
         }
     }

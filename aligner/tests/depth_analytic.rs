@@ -383,14 +383,17 @@ fn banks_that_touch_are_named_in_a_warning() {
             _ => Tissue::Grey,
         })
     };
-    let touching = |closed: bool| {
+    for (closed, expected) in [(false, 0), (true, 1)] {
         let map = compute(&labels(closed), &Silent).unwrap();
         assert!(map.depth.values().iter().all(|depth| depth.is_finite()));
-        let mut warnings = map.warnings.into_iter();
-        warnings.find(|text| text.contains("facing banks of a sulcus may touch"))
-    };
-    assert_eq!(touching(false), None);
-    assert!(touching(true).is_some());
+        for words in [
+            "facing banks of a sulcus may touch",
+            "the Laplace function rises by less than 0.3",
+        ] {
+            let naming = map.warnings.iter().filter(|text| text.contains(words));
+            assert_eq!(naming.count(), expected, "{words}: {:?}", map.warnings);
+        }
+    }
 }
 
 #[test]
@@ -494,6 +497,36 @@ fn labels_without_a_tissue_are_listed_with_counts() {
     let tissues = tissues_from_labels(&labels, &mapping).unwrap();
     assert_eq!(tissues.values()[3], Tissue::Grey);
     assert_eq!(tissues.values()[4], Tissue::Csf);
+}
+
+#[test]
+fn a_missing_tissue_is_named_with_its_labels_and_what_was_found() {
+    let grid = Grid {
+        shape: [3, 1, 1],
+        voxel_to_world: Affine::IDENTITY,
+    };
+    let mapping = Labels {
+        white: vec![200, 201],
+        ..Labels::default()
+    };
+    for (values, expected) in [
+        (
+            [0, 100, 0],
+            "no white matter (label 200, 201) in the segmentation: found 0 (2 voxels), 100 (1 voxels)",
+        ),
+        (
+            [201, 100, 200],
+            "no CSF (label 0) in the segmentation: found 100 (1 voxels), 200 (1 voxels), 201 (1 voxels)",
+        ),
+        (
+            [0, 0, 0],
+            "no grey matter (label 100) in the segmentation: found 0 (3 voxels)",
+        ),
+    ] {
+        let labels = Volume::from_vec(grid, values.to_vec()).unwrap();
+        let error = tissues_from_labels(&labels, &mapping).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]

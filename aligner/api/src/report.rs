@@ -180,6 +180,10 @@ pub enum ArtifactKind {
     Page,
     /// `preview.png`: the patch with the lines of both depths, in three planes.
     Preview,
+    /// Thickness of the cortex.
+    Thickness,
+    /// Layers of equal volume.
+    Layers,
 }
 
 /// A written file.

@@ -2,6 +2,8 @@
 //!
 //! Roles of points and matrices are named `patch` and `template`, never source and target.
 
+use std::num::NonZero;
+
 use serde::{Deserialize, Serialize};
 
 use crate::RegistrationParameters;
@@ -314,10 +316,14 @@ pub struct Output {
     #[serde(default = "default_grids")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 2)))]
     pub grids: Vec<OutputGrid>,
-    /// What to write. Omitted: everything.
+    /// What to write. Omitted: everything but `thickness` and `layers`.
     #[serde(default = "default_artifacts")]
-    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 5)))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 7)))]
     pub artifacts: Vec<OutputArtifact>,
+    /// Number of `layers`.
+    #[serde(default = "default_layer_count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 255)))]
+    pub layer_count: NonZero<u8>,
 }
 
 fn default_grids() -> Vec<OutputGrid> {
@@ -325,7 +331,11 @@ fn default_grids() -> Vec<OutputGrid> {
 }
 
 fn default_artifacts() -> Vec<OutputArtifact> {
-    OutputArtifact::ALL.to_vec()
+    OutputArtifact::DEFAULT.to_vec()
+}
+
+const fn default_layer_count() -> NonZero<u8> {
+    NonZero::<u8>::MIN.saturating_add(9)
 }
 
 /// Grid onto which images are resampled.
@@ -354,11 +364,15 @@ pub enum OutputArtifact {
     Depth,
     /// `report.json`.
     Report,
+    /// The thickness of the cortex in mm; only for a segmentation.
+    Thickness,
+    /// Layers of equal volume, as many as `layerCount`; only for a segmentation.
+    Layers,
 }
 
 impl OutputArtifact {
-    /// Everything that can be asked for.
-    pub const ALL: [Self; 5] = [
+    /// What is written unless something else is asked for.
+    pub const DEFAULT: [Self; 5] = [
         Self::Images,
         Self::Warp,
         Self::InverseWarp,

@@ -8,8 +8,8 @@ mod registration;
 use std::collections::HashSet;
 
 use crate::{
-    API_VERSION, AlignmentSpec, Depth, Destination, KIND, Labels, Landmark, Output, Placement,
-    RegistrationParameters, RequestDocument, Resources, Source,
+    API_VERSION, AlignmentSpec, Depth, Destination, KIND, Labels, Landmark, Output, OutputArtifact,
+    Placement, RegistrationParameters, RequestDocument, Resources, Source,
 };
 use registration::check_registration;
 
@@ -90,6 +90,7 @@ fn check_spec(spec: &AlignmentSpec, found: &mut Violations) {
     check_landmarks(&spec.landmarks, found);
     check_registration(&spec.registration, found);
     check_output(&spec.output, found);
+    check_maps(spec, found);
     check_scheduling(spec, found);
 }
 
@@ -312,6 +313,27 @@ fn check_output(output: &Output, found: &mut Violations) {
     check_choices(found, "spec.output.artifacts", &output.artifacts);
 }
 
+/// Thickness and layers are by-products of computing depth.
+fn check_maps(spec: &AlignmentSpec, found: &mut Violations) {
+    if matches!(spec.patch.depth, Depth::Segmentation(_)) {
+        return;
+    }
+    for (artifact, name) in [
+        (OutputArtifact::Thickness, "thickness"),
+        (OutputArtifact::Layers, "layers"),
+    ] {
+        if spec.output.artifacts.contains(&artifact) {
+            found.add(
+                "spec.output.artifacts",
+                format!(
+                    "names `{name}`, but spec.patch.depth is a map, expected a segmentation to \
+                     compute it from"
+                ),
+            );
+        }
+    }
+}
+
 /// A list of choices: at least one, none twice.
 fn check_choices<T: PartialEq + std::fmt::Debug>(found: &mut Violations, field: &str, list: &[T]) {
     if list.is_empty() {
@@ -429,6 +451,35 @@ mod tests {
     #[test]
     fn the_minimal_request_is_valid_and_so_are_all_defaults() {
         assert_eq!(with(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn thickness_and_layers_need_a_segmentation() {
+        let both = ("/spec/output/artifacts", json!(["thickness", "layers"]));
+        assert_eq!(with(&[both.clone()]), Vec::<String>::new());
+        let map = json!({"map": {"source": {"volume": {"claimName": "in", "path": "d.nii.gz"}}}});
+        let found = with(&[both, ("/spec/patch/depth", map)]);
+        assert_eq!(found.len(), 2);
+        assert!(
+            found[0].starts_with("spec.output.artifacts: names `thickness`, but"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_number_of_layers_is_1_to_255_and_10_unless_said() {
+        let output = |count: Value| {
+            let destination = json!({"volume": {"claimName": "out"}});
+            serde_json::from_value::<Output>(
+                json!({"destination": destination, "layerCount": count}),
+            )
+        };
+        for wrong in [json!(0), json!(256), json!(2.5)] {
+            assert!(output(wrong).is_err());
+        }
+        assert_eq!(output(json!(255)).unwrap().layer_count.get(), 255);
+        let document: RequestDocument = serde_json::from_value(minimal()).unwrap();
+        assert_eq!(document.spec.output.layer_count.get(), 10);
     }
 
     #[test]

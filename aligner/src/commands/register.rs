@@ -1,5 +1,7 @@
 //! `aligner register`: two depth maps and a placement, without a request file.
 
+use std::num::NonZero;
+
 use alignment_api::{OutputArtifact, Placement, RegistrationParameters, Report, Space};
 
 use crate::{
@@ -52,6 +54,7 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
             OutputArtifact::InverseWarp,
             OutputArtifact::Report,
         ],
+        layer_count: NonZero::<u8>::MIN,
     };
     let violations = job.violations();
     if !violations.is_empty() {

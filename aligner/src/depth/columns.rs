@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::laplace::Harmonic;
+use super::laplace::{Harmonic, gradient};
 use super::sheet::Sheet;
 use super::transport::{Flow, Side, flow_from};
 
@@ -25,7 +25,15 @@ pub(super) struct Columns {
     pub(super) points: Vec<Point>,
     /// Grey voxels that are not reached from both surfaces.
     pub(super) unreached: usize,
+    /// Grey voxels where L hardly rises, although streamlines from both surfaces arrive.
+    pub(super) level: usize,
 }
+
+/// Rise of L over the thickness of the sheet, below which it counts as level. On a flat sheet it is 1.
+pub(super) const LEVEL: f64 = 0.3;
+
+/// Least validity of a voxel that counts.
+pub(super) const TRUSTED: f32 = 0.5;
 
 impl Columns {
     /// Follows the columns to both surfaces.
@@ -40,6 +48,14 @@ impl Columns {
         let sides = pial.par_iter().zip(&white);
         let unreached = sides.filter(|&(&pial, &white)| ratio(pial, white).is_none());
         let unreached = unreached.count();
+        let flattest = LEVEL / sheet.mean_thickness_mm();
+        let known = pial.par_iter().zip(&white).zip(&exposure).enumerate();
+        let level = known.filter(|&(number, ((pial, white), &exposure))| {
+            let slopes = || gradient(sheet, &harmonic, number, &sheet.links(number));
+            validity(pial, white, exposure) >= TRUSTED
+                && slopes().iter().map(|slope| slope * slope).sum::<f64>() < flattest * flattest
+        });
+        let level = level.count();
         // One after the other, so that the points take the place of the flows in memory.
         let columns = pial.into_iter().zip(white).zip(harmonic).zip(exposure);
         let points = columns.map(|(((pial, white), harmonic), exposure)| {
@@ -48,12 +64,13 @@ impl Columns {
         Self {
             points: points.collect(),
             unreached,
+            level,
         }
     }
 
-    /// Length of the column in mm at each voxel with at least this validity.
-    pub(super) fn thickness_mm(&self, least_validity: f32) -> Vec<f32> {
-        let trusted = |point: &&Point| point.validity >= least_validity;
+    /// Length of the column in mm at each voxel whose validity is at least [`TRUSTED`].
+    pub(super) fn thickness_mm(&self) -> Vec<f32> {
+        let trusted = |point: &&Point| point.validity >= TRUSTED;
         // Grown step by step, it would take up to three times its size.
         let mut lengths = Vec::with_capacity(self.points.iter().filter(trusted).count());
         let points = self.points.iter().filter(trusted);
@@ -71,12 +88,17 @@ fn join(pial: Flow, white: Flow, harmonic: f32, exposure: u16) -> Point {
             thickness_mm: 0.0,
         };
     };
-    let streamlines = pial.known.min(white.known);
     Point {
         depth,
-        validity: (streamlines * (1.0 - f32::from(exposure) / EXPOSED)).clamp(0.0, 1.0),
+        validity: validity(&pial, &white, exposure),
         thickness_mm: (pial.length + white.length).max(0.0),
     }
+}
+
+/// How much of the depth is known where both parts of a column are.
+fn validity(pial: &Flow, white: &Flow, exposure: u16) -> f32 {
+    let streamlines = pial.known.min(white.known);
+    (streamlines * (1.0 - f32::from(exposure) / EXPOSED)).clamp(0.0, 1.0)
 }
 
 /// Share of the volume on the pial side; `None` if one side is unknown.

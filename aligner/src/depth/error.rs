@@ -39,6 +39,19 @@ pub enum DepthError {
         /// Every value of the mapping, ascending.
         known: Vec<i32>,
     },
+    /// No voxel has a value that the mapping gives to a tissue.
+    #[error(
+        "no {tissue} (label {}) in the segmentation: found {found}",
+        mapped.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    MissingTissue {
+        /// Name of the tissue.
+        tissue: &'static str,
+        /// Values that would mean it.
+        mapped: Vec<i32>,
+        /// What was found, by ascending value.
+        found: LabelCounts,
+    },
     /// Most of the cortex has no pial or no white side.
     #[error(
         "{one_sided} of {grey} grey voxels lie in pieces that touch only CSF, only white matter \

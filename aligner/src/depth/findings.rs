@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::columns::LEVEL;
 use super::components::{CSF, WHITE};
 use super::sheet::{End, Link, Sheet};
 
@@ -18,6 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) median_mm: f64,
     /// Grey voxels whose depth is the harmonic value, for want of a streamline.
     pub(super) unreached: usize,
+    /// Grey voxels where the harmonic function hardly rises.
+    pub(super) level: usize,
     /// Largest change in the last sweep of the solver, if it ran out of sweeps.
     pub(super) unsettled: Option<f64>,
 }
@@ -31,6 +34,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<String> {
         thin(facts),
         implausible(facts),
         doubled(facts),
+        level(facts),
         near_faces(facts),
         unreached(facts),
         bare(facts),
@@ -138,6 +142,18 @@ fn doubled(facts: &Facts<'_>) -> Option<String> {
             "{count} grey voxels lie where the cortex is more than twice as thick as the median \
              of {:.2} mm: facing banks of a sulcus may touch without CSF between them",
             facts.median_mm
+        )
+    })
+}
+
+fn level(facts: &Facts<'_>) -> Option<String> {
+    let count = facts.level;
+    let thickness_mm = facts.sheet.mean_thickness_mm();
+    (100 * count > facts.sheet.len()).then(|| {
+        format!(
+            "{count} grey voxels lie where the Laplace function rises by less than {LEVEL} over the \
+             mean thickness of {thickness_mm:.2} mm: a surface between two banks may be missing, or \
+             grey matter may bridge a sulcus"
         )
     })
 }

@@ -24,7 +24,8 @@ pub enum Tissue {
 /// The result lies on the grid of `labels`.
 ///
 /// # Errors
-/// [`DepthError::UnknownLabels`] with every value that `mapping` does not name and its count.
+/// [`DepthError::UnknownLabels`] with every value that `mapping` does not name and its count;
+/// [`DepthError::MissingTissue`] with the values that are there if a tissue has no voxel.
 pub fn tissues_from_labels(
     labels: &Volume<i32>,
     mapping: &Labels,
@@ -51,11 +52,33 @@ pub fn tissues_from_labels(
             tissue
         }
     });
-    if unknown.is_empty() {
-        return Ok(tissues);
+    if !unknown.is_empty() {
+        return Err(DepthError::UnknownLabels {
+            found: LabelCounts(unknown.into_iter().collect()),
+            known: known.into_keys().collect(),
+        });
     }
-    Err(DepthError::UnknownLabels {
-        found: LabelCounts(unknown.into_iter().collect()),
-        known: known.into_keys().collect(),
-    })
+    for (tissue, name, mapped) in [
+        (Tissue::Grey, "grey matter", &mapping.grey),
+        (Tissue::White, "white matter", &mapping.white),
+        (Tissue::Csf, "CSF", &mapping.csf),
+    ] {
+        if !tissues.values().contains(&tissue) {
+            return Err(DepthError::MissingTissue {
+                tissue: name,
+                mapped: mapped.clone(),
+                found: count(labels),
+            });
+        }
+    }
+    Ok(tissues)
+}
+
+/// How many voxels have each value.
+fn count(labels: &Volume<i32>) -> LabelCounts {
+    let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
+    for &value in labels.values() {
+        *counts.entry(value).or_default() += 1;
+    }
+    LabelCounts(counts.into_iter().collect())
 }

@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use aligner::io::nifti;
-use alignment_api::{ExitCode, LandmarkMode, Report};
+use alignment_api::{ArtifactKind, ExitCode, LandmarkMode, Report};
 
-use crate::{assert_exit, call, data, files, report, root, run};
+use crate::{assert_exit, call, data, files, report, root, run, run_changed};
 
 #[test]
 fn depth_writes_thickness_and_layers() {
@@ -41,6 +41,55 @@ fn depth_writes_thickness_and_layers() {
         // Columns that the border of the patch cuts count with the part inside.
         assert!(6 * count > cortex && 3 * count < cortex, "{counts:?}");
     }
+}
+
+#[test]
+fn a_run_writes_the_same_thickness_and_layers_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, results) = run_changed(folder.path(), |text| {
+        text.replace(
+            "  output:\n",
+            "  output:\n    artifacts: [thickness, layers, report]\n    layerCount: 4\n",
+        )
+    });
+    assert_exit(&output, ExitCode::Success);
+    let results = results.join("example");
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (depth, thickness, layers) = (text("d.nii.gz"), text("t.nii.gz"), text("l.nii.gz"));
+    let segmentation = data("patch_segmentation.nii.gz");
+    let mut args = vec![
+        "depth",
+        segmentation.to_str().unwrap(),
+        "-o",
+        &depth,
+        "--quiet",
+    ];
+    args.extend([
+        "--thickness",
+        &thickness,
+        "--layers",
+        &layers,
+        "--layer-count",
+        "4",
+    ]);
+    assert_exit(&call(&args), ExitCode::Success);
+    let report = report(&results);
+    for (name, kind, alone) in [
+        ("thickness", ArtifactKind::Thickness, &thickness),
+        ("equivolumetric-layers", ArtifactKind::Layers, &layers),
+    ] {
+        let name = format!("patch_segmentation-{name}.nii.gz");
+        let whole = fs::read(results.join(&name)).unwrap();
+        assert!(whole == fs::read(alone).unwrap(), "{name} differs");
+        let mut listed = report.artifacts.iter();
+        assert!(listed.any(|artifact| artifact.name == name && artifact.kind == kind));
+    }
+    let written = files(&results);
+    assert!(
+        !written
+            .keys()
+            .any(|name| name.contains("validity") || name.contains("warp"))
+    );
 }
 
 #[test]
