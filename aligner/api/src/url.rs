@@ -421,6 +421,76 @@ mod tests {
         assert!(WebUrl::parse(&format!("https://a/{}", "x".repeat(2048))).is_err());
     }
 
+    /// Pieces of URLs, good and bad, in any order: what is read is read the same again, and its
+    /// host is one that every reader sees.
+    #[test]
+    fn whatever_is_read_is_read_the_same_again() {
+        const PIECES: [&str; 32] = [
+            "https",
+            "http",
+            "://",
+            ":",
+            "//",
+            "/",
+            "@",
+            "?",
+            "#",
+            "\\",
+            ".",
+            "..",
+            "%2e",
+            "%",
+            "%00",
+            "a",
+            "b.example",
+            "xn--a",
+            "127.0.0.1",
+            "0x7f",
+            "[::1]",
+            "[",
+            "]",
+            "443",
+            "0",
+            " ",
+            "\t",
+            "ä",
+            "。",
+            "\u{202e}",
+            "-",
+            "_",
+        ];
+        let mut state = 20_260_101_u64;
+        let mut random = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut read = 0;
+        for round in 0..200_000 {
+            let mut text = if round % 2 == 0 { "https://" } else { "" }.to_owned();
+            for _ in 0..random(8) {
+                text.push_str(PIECES[random(PIECES.len())]);
+            }
+            let Ok(url) = WebUrl::parse(&text) else {
+                continue;
+            };
+            read += 1;
+            let again = WebUrl::parse(&url.request_text()).unwrap();
+            assert_eq!(again, url, "{text:?}");
+            let host = url.origin().host();
+            let plain =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+            assert!(!host.is_empty() && host.chars().all(plain), "{text:?}");
+            let after = &url.request_text()[url.origin().to_string().len()..];
+            assert!(
+                after.starts_with('/') && !after.contains(['#', '\\', ' ']),
+                "{text:?}"
+            );
+        }
+        assert!(read > 5000, "{read} were read");
+    }
+
     #[test]
     fn an_origin_has_no_path() {
         assert_eq!(
