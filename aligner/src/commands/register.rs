@@ -9,6 +9,7 @@ use crate::{
     job::{DepthJob, Job},
     pipeline,
     progress::Reporter,
+    transfers::Transfers,
 };
 
 pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Report, Error> {
@@ -52,6 +53,7 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
             OutputArtifact::InverseWarp,
             OutputArtifact::Report,
         ],
+        transfers: Transfers::default(),
     };
     let violations = job.violations();
     if !violations.is_empty() {
