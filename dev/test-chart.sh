@@ -65,6 +65,11 @@ check "a pull secret reaches the operator's pod and the Jobs" objects '.kind == 
   and .spec.template.spec.imagePullSecrets == [{"name": "puller"}]
   and (.spec.template.spec.containers[0].args | index("--image-pull-secret=puller"))'
 
+check "renders with allowed origins" render --set 'allowedOrigins[0].origin=https://images.example.org' \
+  --set 'allowedOrigins[1].origin=http://images.voluba.svc:8080,allowedOrigins[1].private=true'
+check "allowed origins reach the operator" objects '.kind == "Deployment" and (.spec.template.spec.containers[0].args
+  | index("--allow-origin=https://images.example.org") and index("--allow-private-origin=http://images.voluba.svc:8080"))'
+
 for values in "$ROOT"/deploy/*/values*.yaml; do
   [ -f "$values" ] || continue
   check "renders with ${values#"$ROOT"/}" render --values "$values"
@@ -76,6 +81,7 @@ check "a collector over TLS is refused" refused --set operator.otlpEndpoint=http
 check "a misspelt value is refused" refused --set scpoe=cluster
 check "a user number is refused" refused --set operator.podSecurityContext.runAsUser=1000
 check "a template outside the claim is refused" refused --set 'templates[0].name=a,templates[0].path=../a'
+check "an origin with a path is refused" refused --set 'allowedOrigins[0].origin=https://a.example/b'
 check "two default templates are refused" refused \
   --set 'templates[0].name=a,templates[0].path=a,templates[0].default=true,templates[1].name=b,templates[1].path=b,templates[1].default=true'
 check "two templates of one name are refused" refused \

@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::PathBuf};
 
-use alignment_api::{Interpolation, LandmarkMode, Preset, Space};
+use alignment_api::{Interpolation, LandmarkMode, Origin, Preset, Space};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::progress::ProgressMode;
@@ -66,6 +66,31 @@ pub struct RunArgs {
     /// Depth map of a template; the first one is the default.
     #[arg(long, value_name = "NAME=FILE", value_parser = named_path)]
     pub template: Vec<(String, PathBuf)>,
+    /// What may be reached beyond the file system.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// What may be reached beyond the file system.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// Origin on the public internet that the request may name; may be repeated.
+    #[arg(long, value_name = "https://HOST", value_parser = Origin::parse)]
+    pub allow_origin: Vec<Origin>,
+    /// Origin that may have private addresses, for example of this machine or of a cluster; may be
+    /// repeated.
+    #[arg(long, value_name = "https://HOST", value_parser = Origin::parse)]
+    pub allow_private_origin: Vec<Origin>,
+    /// File with the token for the image service; read anew for each call.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificate authorities (PEM) to trust in place of the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Most bytes that all downloads may have together. Omitted: 16 GiB.
+    #[arg(long, value_name = "BYTES")]
+    pub download_limit: Option<u64>,
 }
 
 /// Options of `validate`.

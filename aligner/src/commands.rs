@@ -4,16 +4,17 @@ mod apply;
 mod inspect;
 mod register;
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use alignment_api::{Labels, Report};
 
 use crate::{
-    cli::{Cli, Command, DemoArgs, DepthArgs, RunArgs, ValidateArgs},
+    cli::{Cli, Command, DemoArgs, DepthArgs, NetworkArgs, RunArgs, ValidateArgs},
     depth,
     error::Error,
     io::nifti,
     job::{self, Job, Mounts},
+    net::{self, Network, policy::Policy, token::TokenFile},
     outputs, pipeline,
     progress::{ProgressMode, Reporter},
     summary,
@@ -60,8 +61,25 @@ fn run(args: &RunArgs, reporter: &Reporter) -> Result<Report, Error> {
     let mounts = Mounts {
         claims: args.claim.iter().cloned().collect(),
         templates: args.template.clone(),
+        network: Arc::new(network(&args.network)?),
     };
     pipeline::run(&Job::from_request(&document, &mounts)?, reporter)
+}
+
+fn network(args: &NetworkArgs) -> Result<Network, Error> {
+    let mut network = Network {
+        policy: Policy::new(&args.allow_origin, &args.allow_private_origin),
+        token: args.token_file.clone().map(TokenFile),
+        ..Network::default()
+    };
+    if let Some(path) = &args.ca_file {
+        network.roots = net::read_authorities(path)
+            .map_err(|problem| Error::Usage(format!("--ca-file {problem}")))?;
+    }
+    if let Some(bytes) = args.download_limit {
+        network.limits.download_bytes = bytes;
+    }
+    Ok(network)
 }
 
 /// The bundled example is an ordinary request with its claims beside it.
@@ -74,6 +92,7 @@ fn demo(args: &DemoArgs, reporter: &Reporter) -> Result<Report, Error> {
             ("results".to_owned(), args.output.clone()),
         ],
         template: vec![("example".to_owned(), data.join("template_depth.nii.gz"))],
+        network: NetworkArgs::default(),
     };
     run(&run_args, reporter)
 }

@@ -7,6 +7,7 @@ use alignment_api::{ExitCode, Violation};
 use crate::{
     depth::DepthError,
     io::{atomic::WriteError, itk::AffineFileError, nifti::ReadError, table::TableError},
+    net::error::NetError,
     observer::{self, Interrupted},
     registration::{RegistrationError, Side},
 };
@@ -78,6 +79,14 @@ pub enum Error {
         /// Bytes allowed.
         limit: u64,
     },
+    /// A transfer failed.
+    #[error("{role}: {source}")]
+    Network {
+        /// What the transfer was for.
+        role: String,
+        /// What went wrong.
+        source: NetError,
+    },
     /// Stopped by a signal.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
@@ -116,6 +125,17 @@ impl Error {
         }
     }
 
+    /// A transfer failed.
+    pub fn network(role: impl Into<String>, source: NetError) -> Self {
+        match source {
+            NetError::Interrupted(interrupted) => Self::Interrupted(interrupted),
+            source => Self::Network {
+                role: role.into(),
+                source,
+            },
+        }
+    }
+
     /// The exit code that stands for this failure.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -140,6 +160,7 @@ impl Error {
             Self::NoOverlap(_) => ExitCode::AlignmentFailed,
             Self::Write(_) => ExitCode::IoError,
             Self::Memory { .. } => ExitCode::InsufficientMemory,
+            Self::Network { source, .. } => source.exit_code(),
             Self::Interrupted(_) => ExitCode::Interrupted,
         }
     }

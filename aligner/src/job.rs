@@ -4,14 +4,15 @@ use std::{
     collections::BTreeMap,
     num::NonZero,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use alignment_api::{
-    Depth, Destination, Interpolation, Labels, Landmark, OutputArtifact, OutputGrid, Placement,
-    RegistrationParameters, RequestDocument, Source, Space, Violation, VolumeFile, validate,
+    Depth, Interpolation, Labels, Landmark, OutputArtifact, OutputGrid, Placement,
+    RegistrationParameters, RequestDocument, Space, Violation, validate,
 };
 
-use crate::error::Error;
+use crate::{error::Error, net::Network, transfers::Transfers};
 
 /// An image to transform.
 #[derive(Clone, Debug)]
@@ -70,6 +71,8 @@ pub struct Job {
     pub artifacts: Vec<OutputArtifact>,
     /// Number of layers, if they are to be written.
     pub layer_count: NonZero<u8>,
+    /// What is fetched before and stored after.
+    pub transfers: Transfers,
 }
 
 /// What the command line maps names to.
@@ -79,6 +82,8 @@ pub struct Mounts {
     pub claims: BTreeMap<String, PathBuf>,
     /// Template name → file, in the order given; the first is the default.
     pub templates: Vec<(String, PathBuf)>,
+    /// How places beyond the file system are reached.
+    pub network: Arc<Network>,
 }
 
 impl Job {
@@ -86,7 +91,8 @@ impl Job {
     ///
     /// # Errors
     /// [`Error::Request`] with every violation, a template that is not offered among them;
-    /// [`Error::Usage`] for a claim without a folder.
+    /// [`Error::Usage`] for a claim without a folder; [`Error::Network`] for a place that is not
+    /// allowed.
     pub fn from_request(document: &RequestDocument, mounts: &Mounts) -> Result<Self, Error> {
         let violations = validate(document);
         if !violations.is_empty() {
@@ -94,6 +100,7 @@ impl Job {
         }
         let spec = &document.spec;
         let (template_name, template) = template(spec.template.as_deref(), mounts)?;
+        let mut transfers = Transfers::new(document, &mounts.network)?;
         let images = spec
             .patch
             .images
@@ -101,21 +108,24 @@ impl Job {
             .map(|image| {
                 Ok(ImageJob {
                     name: image.name.clone(),
-                    path: mounts.source(&image.source)?,
+                    path: transfers.source(
+                        format!("image `{}`", image.name),
+                        &image.source,
+                        mounts,
+                    )?,
                     interpolation: image.interpolation,
                 })
             })
             .collect::<Result<_, Error>>()?;
         let depth = match &spec.patch.depth {
             Depth::Segmentation(segmentation) => DepthJob::Segmentation {
-                path: mounts.source(&segmentation.source)?,
+                path: transfers.source("segmentation", &segmentation.source, mounts)?,
                 labels: segmentation.labels.clone(),
             },
             Depth::Map { source } => DepthJob::Map {
-                path: mounts.source(source)?,
+                path: transfers.source("depth map", source, mounts)?,
             },
         };
-        let Destination::Volume(folder) = &spec.output.destination;
         Ok(Self {
             name: document.metadata.name.clone(),
             template_name,
@@ -126,10 +136,11 @@ impl Job {
             landmarks: spec.landmarks.clone(),
             landmark_space: spec.placement.space,
             registration: spec.registration.clone(),
-            folder: mounts.below(&folder.claim_name, &folder.path)?,
+            folder: transfers.destination(&spec.output.destination, mounts)?,
             grids: spec.output.grids.clone(),
             artifacts: spec.output.artifacts.clone(),
             layer_count: spec.output.layer_count,
+            transfers,
         })
     }
 }
@@ -174,14 +185,11 @@ impl Mounts {
         })
     }
 
-    /// The file of a source.
-    fn source(&self, source: &Source) -> Result<PathBuf, Error> {
-        let Source::Volume(VolumeFile { claim_name, path }) = source;
-        self.below(claim_name, path)
-    }
-
     /// A path below a claim's folder, which cannot leave it, also not through a link.
-    fn below(&self, claim_name: &str, path: &str) -> Result<PathBuf, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a claim without a folder and for a path that leaves it.
+    pub fn below(&self, claim_name: &str, path: &str) -> Result<PathBuf, Error> {
         let root = self.claim(claim_name)?;
         let target = root.join(path);
         let existing = target.ancestors().find(|ancestor| ancestor.exists());

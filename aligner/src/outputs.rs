@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use alignment_api::{Artifact, ArtifactKind, OutputArtifact, OutputGrid, Report};
+use alignment_api::{Artifact, ArtifactKind, Interpolation, OutputArtifact, OutputGrid, Report};
 
 use crate::{
     chain::{Chain, Link},
@@ -66,6 +66,14 @@ fn image_file(job: &Job, image: &ImageJob, grid: OutputGrid) -> String {
         OutputGrid::Patch => format!("{}-transformed.nii.gz", image.name),
         OutputGrid::Template => format!("{}-in-{}.nii.gz", image.name, job.template_name),
     }
+}
+
+/// Whether a file of [`write`] holds labels.
+pub fn is_label_image(job: &Job, file: &str) -> bool {
+    let mut labels = (job.images.iter())
+        .filter(|image| image.interpolation == Interpolation::Label)
+        .flat_map(|image| job.grids.iter().map(|grid| image_file(job, image, *grid)));
+    labels.any(|name| name == file)
 }
 
 /// Refuses a job whose results would replace one of its inputs.

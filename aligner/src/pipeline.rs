@@ -31,6 +31,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         observer::check(reporter)
     };
     enter(Stage::Load)?;
+    job.transfers.fetch(reporter)?;
     outputs::check_inputs_survive(job)?;
     let (source, mut loaded) = load::load(job)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
@@ -90,6 +91,8 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         let artifact: Artifact = outputs::write_report(job, &report)?;
         report.artifacts.push(artifact);
     }
+    let artifacts = &mut report.artifacts;
+    job.transfers.deliver(job, artifacts, reporter)?;
     Ok(report)
 }
 

@@ -109,6 +109,7 @@ fn predicted(folder: &Path) -> u64 {
     let mounts = Mounts {
         claims: [("c".to_owned(), folder.to_owned())].into(),
         templates: vec![("t".to_owned(), folder.join("t.nii"))],
+        ..Mounts::default()
     };
     let job = Job::from_request(&document, &mounts).unwrap();
     let plan = load::plan(&job).unwrap();

@@ -1,7 +1,8 @@
 //! From a validated request to its Job. Pure: the same input gives the same object.
 //!
 //! Nothing of a request reaches the pod but the document (an annotation), the names of its claims
-//! and the amounts of memory and CPU. There is no way for a request to set an image, a command, an
+//! and of its Secret, those of the installation's origins that it speaks to, and the amounts of
+//! memory and CPU. There is no way for a request to set an image, a command, an
 //! environment, a service account or a place to run.
 
 pub mod job;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use alignment_api::Origin;
 use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -137,6 +138,21 @@ pub struct Installation {
     /// Most CPU that a request may get. Omitted: no limit.
     #[arg(long, env = "MAX_CPU")]
     pub max_cpu: Option<Cpu>,
+    /// Origin on the public internet, such as https://HOST, that requests may name; may be
+    /// repeated. Omitted: none.
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = Origin::parse)]
+    pub allow_origin: Vec<Origin>,
+    /// Origin that requests may name and that may have private addresses; may be repeated.
+    #[arg(
+        long,
+        env = "ALLOWED_PRIVATE_ORIGINS",
+        value_delimiter = ',',
+        value_parser = Origin::parse
+    )]
+    pub allow_private_origin: Vec<Origin>,
+    /// Scratch space of a pod with downloads or uploads; half of it is for downloads.
+    #[arg(long, env = "SCRATCH_LIMIT", default_value = "20Gi")]
+    pub scratch_limit: Memory,
 }
 
 impl Installation {
@@ -173,6 +189,9 @@ impl Installation {
             default_cpu: cpu,
             max_memory: self.max_memory,
             max_cpu: self.max_cpu,
+            origins: self.allow_origin,
+            private_origins: self.allow_private_origin,
+            scratch_limit: self.scratch_limit,
         })
     }
 }
@@ -203,6 +222,26 @@ mod tests {
         let arguments = run(&["--default-memory", "8Gi", "--max-memory", "4Gi"]);
         let error = arguments.installation.settings().unwrap_err();
         assert!(error.to_string().contains("--default-memory 8Gi exceeds"));
+    }
+
+    #[test]
+    fn an_origin_is_checked_when_the_operator_starts() {
+        let arguments = [
+            "operator",
+            "run",
+            "--allow-origin",
+            "https://a.example/path",
+        ];
+        let error = Cli::try_parse_from(arguments).unwrap_err().to_string();
+        assert!(error.contains("has a path"), "{error}");
+        let settings = run(&["--allow-private-origin", "http://images.voluba.svc:8080"])
+            .installation
+            .settings()
+            .unwrap();
+        assert_eq!(
+            settings.private_origins[0].to_string(),
+            "http://images.voluba.svc:8080"
+        );
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub enum Reason {
     PodUnschedulable,
     /// A claim does not exist or is not bound.
     VolumeUnavailable,
+    /// The pod waits for its volumes, among them the Secret with the token.
+    CredentialMissing,
     /// The container cannot be started.
     PodCannotStart,
     /// The Job or its pods were refused.
@@ -96,6 +98,7 @@ impl Reason {
             Self::ImagePullFailed => "ImagePullFailed",
             Self::PodUnschedulable => "PodUnschedulable",
             Self::VolumeUnavailable => "VolumeUnavailable",
+            Self::CredentialMissing => "CredentialMissing",
             Self::PodCannotStart => "PodCannotStart",
             Self::PodsNotCreated => "PodsNotCreated",
             Self::QuotaExceeded => "QuotaExceeded",

@@ -7,7 +7,7 @@ pub mod schema;
 
 use std::ops::Deref;
 
-use alignment_api::{AlignmentSpec, Metadata, RequestDocument, ResultSummary, Stage, VolumeFolder};
+use alignment_api::{AlignmentSpec, Destination, Metadata, RequestDocument, ResultSummary, Stage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, ResourceExt};
 use schemars::JsonSchema;
@@ -54,7 +54,7 @@ impl Deref for AlignmentRequestSpec {
 }
 
 impl AlignmentRequest {
-    /// The document that the aligner reads: the spec, the name and the namespace.
+    /// The document that the aligner reads: the spec, the name, the namespace and the uid.
     pub fn document(&self) -> RequestDocument {
         RequestDocument {
             api_version: alignment_api::API_VERSION.to_owned(),
@@ -62,6 +62,7 @@ impl AlignmentRequest {
             metadata: Metadata {
                 name: Some(self.name_any()),
                 namespace: self.namespace(),
+                uid: self.uid(),
             },
             spec: self.spec.0.clone(),
         }
@@ -192,29 +193,42 @@ pub struct AlignmentResult {
     /// What the aligner reported; absent if its report was lost.
     #[serde(flatten)]
     pub summary: Option<ResultSummary>,
-    /// Folder with the files.
+    /// Where the files are.
     pub location: ResultLocation,
     /// The linear placement, as requested: patch → template, mm, row-major.
     pub transformation_matrix: [[f64; 4]; 4],
 }
 
-/// A folder on a claim of the request's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A folder on a claim of the request's namespace, or an image service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultLocation {
     /// Name of the persistent volume claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
-    pub claim_name: String,
+    pub claim_name: Option<String>,
     /// Folder below the root of the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
-    pub path: String,
+    pub path: Option<String>,
+    /// Base URL of the image service; the artifacts' names are those that it lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub base_url: Option<String>,
 }
 
-impl From<&VolumeFolder> for ResultLocation {
-    fn from(folder: &VolumeFolder) -> Self {
-        Self {
-            claim_name: folder.claim_name.clone(),
-            path: folder.path.clone(),
+impl From<&Destination> for ResultLocation {
+    fn from(destination: &Destination) -> Self {
+        match destination {
+            Destination::Volume(folder) => Self {
+                claim_name: Some(folder.claim_name.clone()),
+                path: Some(folder.path.clone()),
+                base_url: None,
+            },
+            Destination::ImageService(service) => Self {
+                base_url: Some(service.base_url.clone()),
+                ..Self::default()
+            },
         }
     }
 }

@@ -305,8 +305,16 @@ impl Pass<'_> {
                 Action::requeue(REPORT_PATIENCE.saturating_sub(waited) + Duration::from_millis(50))
             }
             Story::Underway(_) if pods_are_missing(applied) => Action::requeue(POD_PATIENCE),
+            Story::Underway(_) if self.waits_for_volumes(applied) => {
+                Action::requeue(POD_PATIENCE + Duration::from_secs(1))
+            }
             _ => Action::await_change(),
         }
+    }
+
+    fn waits_for_volumes(&self, applied: &Applied) -> bool {
+        let mut pods = applied.observed.pods.iter();
+        pods.any(|pod| status::waits_for_volumes(self.request, pod))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use alignment_api::Origin;
 use serde::Deserialize;
 
 use crate::quantity::{Cpu, Memory};
@@ -161,6 +162,12 @@ pub struct Settings {
     pub max_memory: Option<Memory>,
     /// Most CPU that a pod may get.
     pub max_cpu: Option<Cpu>,
+    /// Origins on the public internet that a request may name.
+    pub origins: Vec<Origin>,
+    /// Origins that may have private addresses, such as services of the cluster.
+    pub private_origins: Vec<Origin>,
+    /// Scratch space of a pod with downloads or uploads.
+    pub scratch_limit: Memory,
 }
 
 impl Settings {
@@ -177,6 +184,9 @@ impl Settings {
             default_cpu: Cpu::from_millis(2000),
             max_memory: None,
             max_cpu: None,
+            origins: Vec::new(),
+            private_origins: Vec::new(),
+            scratch_limit: Memory::from_bytes(20 << 30),
         }
     }
 }

@@ -7,7 +7,7 @@ mod standing;
 
 use std::sync::Arc;
 
-use alignment_api::{Destination, Stage};
+use alignment_api::Stage;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -23,6 +23,7 @@ use crate::observe::{JobEnd, JobView, PodPhase, PodView};
 use crate::report;
 use crate::validate;
 use standing::Standing;
+pub use standing::waits_for_volumes;
 
 /// Everything that a status is derived from.
 pub struct Facts<'a> {
@@ -261,7 +262,6 @@ fn end(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, at: Option<Time>)
 
 fn result(facts: &Facts<'_>) -> AlignmentResult {
     let spec = &facts.request.spec;
-    let Destination::Volume(folder) = &spec.output.destination;
     let succeeded = facts
         .pods
         .iter()
@@ -271,7 +271,7 @@ fn result(facts: &Facts<'_>) -> AlignmentResult {
         .find_map(|end| report::termination(end.message.as_bytes())?.result);
     AlignmentResult {
         summary,
-        location: ResultLocation::from(folder),
+        location: ResultLocation::from(&spec.output.destination),
         transformation_matrix: spec.placement.matrix,
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use alignment_api::{Depth, Destination, RequestDocument, Resources, Source, Violation};
+use alignment_api::{Destination, Origin, RequestDocument, Resources, Source, Violation, WebUrl};
 
 use crate::crd::{AlignmentRequest, LONGEST_NAME};
 use crate::quantity::{Cpu, Memory};
@@ -27,6 +27,19 @@ pub struct ValidatedRequest {
     pub memory: Memory,
     /// CPU of the pod.
     pub cpu: Cpu,
+    /// What the pod reaches beyond its volumes; none, if nothing.
+    pub network: Option<Reached>,
+}
+
+/// What a pod reaches beyond its volumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Origins on the public internet, sorted.
+    pub origins: BTreeSet<Origin>,
+    /// Origins that may have private addresses, sorted.
+    pub private_origins: BTreeSet<Origin>,
+    /// The Secret with the token.
+    pub secret: Option<String>,
 }
 
 /// A claim that the pod mounts.
@@ -52,6 +65,7 @@ pub fn validate(
     found.extend(alignment_api::validate(&document));
     let template = check_template(&document, settings, &mut found);
     check_destination(&document, settings, &mut found);
+    let network = check_origins(&document, settings, &mut found);
     let memory = check_memory(&document, settings, &mut found);
     let cpu = check_cpu(&document, settings, &mut found);
     let text = check_size(&document, &mut found);
@@ -62,6 +76,7 @@ pub fn validate(
             claims: claims(&document),
             memory,
             cpu,
+            network,
         }),
         _ => Err(found),
     }
@@ -111,8 +126,9 @@ fn check_template(
 
 /// Results on the static-data claim could replace a template.
 fn check_destination(document: &RequestDocument, settings: &Settings, found: &mut Vec<Violation>) {
-    let Destination::Volume(folder) = &document.spec.output.destination;
-    if folder.claim_name == settings.static_data_claim {
+    if let Destination::Volume(folder) = &document.spec.output.destination
+        && folder.claim_name == settings.static_data_claim
+    {
         add(
             found,
             "spec.output.destination.volume.claimName",
@@ -122,6 +138,59 @@ fn check_destination(document: &RequestDocument, settings: &Settings, found: &mu
             ),
         );
     }
+}
+
+/// Where the request goes beyond its volumes, as far as the installation allows it.
+fn check_origins(
+    document: &RequestDocument,
+    settings: &Settings,
+    found: &mut Vec<Violation>,
+) -> Option<Reached> {
+    let mut urls: Vec<(String, &str)> = Vec::new();
+    for (field, source) in document.spec.sources() {
+        match source {
+            Source::Volume(_) => {}
+            Source::Http(file) => urls.push((format!("{field}.http.url"), &file.url)),
+            Source::ImageService(image) => {
+                urls.push((format!("{field}.imageService.baseUrl"), &image.base_url));
+            }
+        }
+    }
+    if let Destination::ImageService(service) = &document.spec.output.destination {
+        let field = "spec.output.destination.imageService.baseUrl".to_owned();
+        urls.push((field, &service.base_url));
+    }
+    let credentials = document.spec.credentials.as_ref();
+    let mut reached = Reached {
+        secret: credentials.map(|credentials| credentials.secret_name.clone()),
+        ..Reached::default()
+    };
+    for (field, text) in &urls {
+        // A malformed URL is reported by the contract's validation.
+        let Ok(url) = WebUrl::parse(text) else {
+            continue;
+        };
+        let origin = url.origin().clone();
+        if settings.private_origins.contains(&origin) {
+            reached.private_origins.insert(origin);
+        } else if settings.origins.contains(&origin) {
+            reached.origins.insert(origin);
+        } else {
+            add(found, field, refused_origin(&origin, settings));
+        }
+    }
+    (!urls.is_empty()).then_some(reached)
+}
+
+fn refused_origin(origin: &Origin, settings: &Settings) -> String {
+    let allowed = settings.origins.iter().chain(&settings.private_origins);
+    let names: Vec<_> = allowed.map(ToString::to_string).collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    format!("`{origin}` is not an allowed origin of this installation (allowed: {names})")
 }
 
 fn check_memory(
@@ -179,23 +248,24 @@ fn check_size(document: &RequestDocument, found: &mut Vec<Violation>) -> String 
 }
 
 fn claims(document: &RequestDocument) -> Vec<Claim> {
-    let Destination::Volume(destination) = &document.spec.output.destination;
-    let patch = &document.spec.patch;
-    let depth = match &patch.depth {
-        Depth::Segmentation(segmentation) => &segmentation.source,
-        Depth::Map { source } => source,
+    let destination = match &document.spec.output.destination {
+        Destination::Volume(folder) => Some(folder.claim_name.as_str()),
+        Destination::ImageService(_) => None,
     };
-    let sources = patch.images.iter().map(|image| &image.source);
+    let sources = document.spec.sources();
     let names: BTreeSet<&str> = sources
-        .chain([depth])
-        .map(|Source::Volume(file)| file.claim_name.as_str())
-        .chain([destination.claim_name.as_str()])
+        .iter()
+        .filter_map(|(_, source)| match source {
+            Source::Volume(file) => Some(file.claim_name.as_str()),
+            Source::ImageService(_) | Source::Http(_) => None,
+        })
+        .chain(destination)
         .collect();
     names
         .into_iter()
         .map(|name| Claim {
             name: name.to_owned(),
-            writable: name == destination.claim_name,
+            writable: destination == Some(name),
         })
         .collect()
 }
@@ -254,12 +324,53 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_lies_beyond_the_volumes_must_be_allowed() {
+        let service =
+            json!({"imageService": {"baseUrl": "https://images.example.org/c", "name": "a"}});
+        let http =
+            json!({"http": {"url": "http://data.voluba.svc/s.nii.gz", "sha256": "0".repeat(64)}});
+        let changes = [
+            ("/spec/patch/images/0/source", service),
+            ("/spec/patch/depth/segmentation/source", http),
+            ("/spec/credentials", json!({"secretName": "token"})),
+        ];
+        let mut settings = Settings::with_image("i");
+        let found = violations(&changes, &settings);
+        for expected in [
+            "spec.patch.images[0].source.imageService.baseUrl: `https://images.example.org` is not an \
+             allowed origin of this installation (allowed: none)",
+            "spec.patch.depth.segmentation.source.http.url: `http://data.voluba.svc` is not",
+        ] {
+            assert!(found.contains(expected), "{found}");
+        }
+        let origin = |text| Origin::parse(text).unwrap();
+        settings.origins = vec![
+            origin("https://images.example.org"),
+            origin("https://other.example.org"),
+        ];
+        settings.private_origins = vec![origin("http://data.voluba.svc")];
+        let valid = validate(&with(&changes), &settings).unwrap();
+        let network = valid.network.unwrap();
+        // Only what the request names.
+        assert_eq!(network.origins, [settings.origins[0].clone()].into());
+        assert_eq!(
+            network.private_origins,
+            [settings.private_origins[0].clone()].into()
+        );
+        assert_eq!(network.secret.as_deref(), Some("token"));
+        let claims: Vec<_> = valid.claims.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(claims, ["results"]);
+        assert_eq!(validate(&request(), &settings).unwrap().network, None);
+    }
+
+    #[test]
     fn the_document_is_what_the_aligner_reads() {
         let valid = validate(&request(), &Settings::with_image("i")).unwrap();
         let document: RequestDocument = serde_json::from_str(&valid.document).unwrap();
         assert_eq!(document.metadata.name.as_deref(), Some("hoc1"));
         assert_eq!(document.spec, request().spec.0);
-        assert!(!valid.document.contains("uid"));
+        assert_eq!(document.metadata.uid, request().metadata.uid);
+        assert!(!valid.document.contains("resourceVersion"));
     }
 
     #[test]

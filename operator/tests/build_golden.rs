@@ -84,6 +84,20 @@ fn a_request_and_an_installation_with_every_option() {
     assert_golden("full.yaml", &job);
 }
 
+const ORIGINS: [&str; 4] = [
+    "--allow-origin",
+    "https://images.example.org",
+    "--allow-private-origin",
+    "http://data.voluba.svc:8080",
+];
+
+#[test]
+fn a_request_without_a_claim() {
+    let (valid, job, problems) = run("network.yaml", &ORIGINS);
+    assert!(valid, "{problems}");
+    assert_golden("network.yaml", &job);
+}
+
 #[test]
 fn violations_are_listed_one_per_line_and_no_job_is_shown() {
     let (valid, job, problems) = run("full.yaml", &["--max-memory", "8Gi", "--max-cpu", "2"]);
@@ -98,9 +112,9 @@ fn violations_are_listed_one_per_line_and_no_job_is_shown() {
 
 /// No request can weaken the pod: whatever stands in it, these parts are the same.
 #[test]
-fn both_pods_are_equally_restricted() {
+fn all_pods_are_equally_restricted() {
     let security = |fixture| {
-        let job: serde_json::Value = serde_yaml_ng::from_str(&run(fixture, &[]).1).unwrap();
+        let job: serde_json::Value = serde_yaml_ng::from_str(&run(fixture, &ORIGINS).1).unwrap();
         let pod = &job["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
         serde_json::json!([
@@ -120,4 +134,5 @@ fn both_pods_are_equally_restricted() {
         ])
     };
     assert_eq!(security("minimal.yaml"), security("full.yaml"));
+    assert_eq!(security("minimal.yaml"), security("network.yaml"));
 }

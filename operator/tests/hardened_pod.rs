@@ -12,6 +12,7 @@
 #[path = "common/random.rs"]
 mod random;
 
+use alignment_api::Origin;
 use operator::build::{self, Attempt};
 use operator::crd::AlignmentRequest;
 use operator::quantity::{Cpu, Memory};
@@ -45,7 +46,13 @@ const HOSTILE: [&str; 20] = [
 ];
 
 fn settings() -> Settings {
+    let origin = |text| Origin::parse(text).unwrap();
     Settings {
+        origins: vec![
+            origin("https://images.example.org"),
+            origin("https://other.example.org"),
+        ],
+        private_origins: vec![origin("http://data.voluba.svc:8080")],
         max_memory: Some(Memory::from_bytes(64 << 30)),
         max_cpu: Some(Cpu::from_millis(64_000)),
         ..Settings::with_image("registry.example.org/aligner@sha256:0123")
@@ -115,6 +122,7 @@ fn hardened(mut job: Value, request: &Value) -> Value {
     assert_eq!(resources["limits"], resources["requests"]);
     assert_eq!(resources["limits"].as_object().unwrap().len(), 2);
     remove_claims(pod);
+    remove_network(pod, request);
     job
 }
 
@@ -140,7 +148,6 @@ fn remove_claims(pod: &mut Value) {
         claims.push((volume["name"].clone(), name.to_owned(), *read_only == true));
         false
     });
-    assert!(!claims.is_empty());
     let container = &mut pod["containers"][0];
     let mounts = container["volumeMounts"].as_array_mut().unwrap();
     for (volume, name, read_only) in &claims {
@@ -160,6 +167,59 @@ fn remove_claims(pod: &mut Value) {
     }
     let threads = arguments.pop().unwrap();
     assert!(threads.as_str().unwrap().parse::<u32>().unwrap() > 0);
+}
+
+/// Removes what a pod with a network has beyond the others: scratch space, one key of one Secret,
+/// origins of the installation. Whether it has them depends on the places that the request names.
+fn remove_network(pod: &mut Value, request: &Value) {
+    let text = request["spec"].to_string();
+    let networked = text.contains("\"imageService\"") || text.contains("\"http\"");
+    let mut scratch = Value::Null;
+    let mut secret = None;
+    pod["volumes"].as_array_mut().unwrap().retain_mut(|volume| {
+        if volume["name"] == "scratch" {
+            scratch = take(volume, "/emptyDir/sizeLimit");
+        }
+        if volume["name"] != "credentials" {
+            return true;
+        }
+        let name = volume["secret"]["secretName"].as_str().unwrap().to_owned();
+        assert!(is_name(&name), "{name}");
+        let items = json!([{"key": "bearer-token", "path": "bearer-token"}]);
+        let source = json!({"secretName": name, "defaultMode": 0o440, "items": items});
+        assert_eq!(*volume, json!({"name": "credentials", "secret": source}));
+        secret = Some(name);
+        false
+    });
+    assert_eq!(scratch, if networked { "20Gi" } else { "1Gi" }, "{text}");
+    let container = &mut pod["containers"][0];
+    let mounts = container["volumeMounts"].as_array_mut().unwrap();
+    let before = mounts.len();
+    let expected = json!({"name": "credentials", "mountPath": "/credentials", "readOnly": true});
+    mounts.retain(|mount| *mount != expected);
+    assert_eq!(before - mounts.len(), usize::from(secret.is_some()));
+    let arguments = container["args"].as_array_mut().unwrap();
+    let mut tokens = 0;
+    for (option, values) in [
+        ("--download-limit", &["10737418240"][..]),
+        (
+            "--allow-origin",
+            &["https://images.example.org", "https://other.example.org"],
+        ),
+        ("--allow-private-origin", &["http://data.voluba.svc:8080"]),
+        ("--token-file", &["/credentials/bearer-token"]),
+    ] {
+        while let Some(at) = arguments.iter().position(|argument| argument == option) {
+            let value = arguments[at + 1].as_str().unwrap().to_owned();
+            assert!(
+                networked && values.contains(&value.as_str()),
+                "{option} {value}"
+            );
+            tokens += usize::from(option == "--token-file");
+            arguments.drain(at..at + 2);
+        }
+    }
+    assert_eq!(tokens, usize::from(secret.is_some()));
 }
 
 fn template() -> Value {
@@ -193,7 +253,14 @@ fn some_value(random: &mut Random) -> Value {
         2 => json!(random.below(2) == 0),
         3 => json!(random.pick(&["512Mi", "3", "8Gi", "1500m", "7", "63", "100Ti"])),
         4 => json!(random.pick(&[
-            "patches", "results", "data-1", "viewer", "physical", "bigbrain"
+            "patches",
+            "results",
+            "data-1",
+            "viewer",
+            "physical",
+            "bigbrain",
+            "https://other.example.org/x",
+            "https://169.254.169.254/",
         ])),
         5 => Value::Null,
         6 => json!({"hostPath": {"path": "/"}, "image": "evil", "privileged": true}),
@@ -206,6 +273,7 @@ fn some_request(random: &mut Random) -> Value {
     let fixtures = [
         include_str!("fixtures/minimal.yaml"),
         include_str!("fixtures/full.yaml"),
+        include_str!("fixtures/network.yaml"),
     ];
     let mut request = document(random.pick(&fixtures));
     let seconds = 1 + random.below(100_000);
@@ -258,6 +326,41 @@ fn ten_thousand_requests_get_the_hardened_pod_or_none() {
         (2000..9900).contains(&accepted),
         "{accepted} of 10000 were accepted"
     );
+}
+
+#[test]
+fn hostile_secrets_and_urls_get_the_hardened_pod_or_none() {
+    let template = template();
+    let places = [
+        "/spec/credentials/secretName",
+        "/spec/patch/images/0/source/imageService/baseUrl",
+        "/spec/patch/images/0/source/imageService/name",
+        "/spec/patch/depth/segmentation/source/http/url",
+        "/spec/output/destination/imageService/baseUrl",
+    ];
+    let urls = [
+        "https://images.example.org@evil.example/",
+        "https://images.example.org.evil.example/",
+        "https://images.example.org:8443/",
+        "https://169.254.169.254/",
+        "http://kubernetes.default.svc/",
+        "https://images.example.org/ --token-file /etc/passwd",
+    ];
+    let (mut accepted, mut count) = (0, 0);
+    for place in places {
+        for text in HOSTILE.iter().chain(&urls) {
+            let mut request = document(include_str!("fixtures/network.yaml"));
+            *request.pointer_mut(place).unwrap() = json!(text);
+            count += 1;
+            if let Some(job) = job(&request, Attempt::FIRST) {
+                accepted += 1;
+                // Only what a name may hold was let through.
+                assert!(place.ends_with("/name"), "{place}: {text}");
+                assert_eq!(hardened(job, &request), template, "{place}: {text}");
+            }
+        }
+    }
+    println!("hardened pod: {count} hostile secrets and URLs, {accepted} accepted, 0 differences");
 }
 
 #[test]

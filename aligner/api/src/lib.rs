@@ -18,6 +18,7 @@ mod progress;
 mod registration;
 mod report;
 mod request;
+mod url;
 mod validate;
 
 pub use outcome::{ExitCode, RetryClass};
@@ -31,8 +32,10 @@ pub use report::{
     TerminationMessage,
 };
 pub use request::{
-    API_GROUP, API_VERSION, AlignmentSpec, Depth, Destination, Interpolation, KIND, Labels,
-    Landmark, Metadata, Output, OutputArtifact, OutputGrid, Patch, PatchImage, Placement,
-    RequestDocument, Resources, SegmentationSource, Source, Space, VolumeFile, VolumeFolder,
+    API_GROUP, API_VERSION, AlignmentSpec, Credentials, Depth, Destination, HttpFile, ImageService,
+    Interpolation, KIND, Labels, Landmark, Metadata, Output, OutputArtifact, OutputGrid, Patch,
+    PatchImage, Placement, RequestDocument, Resources, SegmentationSource, ServiceImage, Source,
+    Space, TOKEN_KEY, VolumeFile, VolumeFolder,
 };
+pub use url::{LONGEST_URL, Origin, Scheme, WebUrl};
 pub use validate::{Violation, determinant3, validate, validate_alignment, validate_labels};

@@ -39,6 +39,9 @@ pub struct Metadata {
     /// Namespace of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Identity of the request in its cluster; names in an image service derive from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// What to align, and where the result goes. Immutable once created, `suspend` and
@@ -70,6 +73,9 @@ pub struct AlignmentSpec {
     pub registration: RegistrationParameters,
     /// Where the results go, and which of them.
     pub output: Output,
+    /// Who the request speaks for to its image service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// Memory and CPU of the pod. Only used in a cluster; omitted: the installation's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
@@ -197,6 +203,40 @@ impl Default for Labels {
 pub enum Source {
     /// A file on a persistent volume claim of the request's namespace.
     Volume(VolumeFile),
+    /// An image of an image service, fetched with the request's credentials.
+    ImageService(ServiceImage),
+    /// A file that a web server gives to everybody.
+    Http(HttpFile),
+}
+
+/// An image of an image service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceImage {
+    /// Where the service is, for example `https://images.example.org/chumni/`. Its origin must be
+    /// one that the installation allows, and the same for all image services of a request.
+    #[cfg_attr(feature = "schema", schemars(length(min = 8, max = 2048)))]
+    pub base_url: String,
+    /// Name of the image, as the service lists it: without `.nii` or `.nii.gz`.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 255)))]
+    pub name: String,
+}
+
+/// A file on a web server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpFile {
+    /// Where the file is. Its origin must be one that the installation allows. No token is sent.
+    #[cfg_attr(feature = "schema", schemars(length(min = 8, max = 2048)))]
+    pub url: String,
+    /// SHA-256 of the file, as lower-case hexadecimal digits: another file is refused.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(min = 64, max = 64), regex(pattern = r"^[0-9a-f]{64}$"))
+    )]
+    pub sha256: String,
 }
 
 /// A file on a persistent volume claim.
@@ -225,6 +265,19 @@ pub struct VolumeFile {
 pub enum Destination {
     /// A folder on a persistent volume claim of the request's namespace; made if missing.
     Volume(VolumeFolder),
+    /// An image service, which takes images and depth maps, nothing else.
+    ImageService(ImageService),
+}
+
+/// An image service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImageService {
+    /// Where the service is, for example `https://images.example.org/chumni/`. Its origin must be
+    /// one that the installation allows, and the same for all image services of a request.
+    #[cfg_attr(feature = "schema", schemars(length(min = 8, max = 2048)))]
+    pub base_url: String,
 }
 
 /// A folder on a persistent volume claim.
@@ -310,7 +363,7 @@ const fn one() -> f64 {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Output {
-    /// Folder for all files.
+    /// Where the results go.
     pub destination: Destination,
     /// Grids onto which the images are resampled. Omitted: the patch's own.
     #[serde(default = "default_grids")]
@@ -370,6 +423,24 @@ pub enum OutputArtifact {
     Layers,
 }
 
+impl AlignmentSpec {
+    /// Every input of the patch with the path of its field: images, then depth.
+    pub fn sources(&self) -> Vec<(String, &Source)> {
+        let images = self.patch.images.iter().enumerate();
+        let mut all: Vec<_> = images
+            .map(|(index, image)| (format!("spec.patch.images[{index}].source"), &image.source))
+            .collect();
+        all.push(match &self.patch.depth {
+            Depth::Segmentation(segmentation) => (
+                "spec.patch.depth.segmentation.source".to_owned(),
+                &segmentation.source,
+            ),
+            Depth::Map { source } => ("spec.patch.depth.map.source".to_owned(), source),
+        });
+        all
+    }
+}
+
 impl OutputArtifact {
     /// What is written unless something else is asked for.
     pub const DEFAULT: [Self; 5] = [
@@ -379,6 +450,26 @@ impl OutputArtifact {
         Self::Depth,
         Self::Report,
     ];
+}
+
+/// Key of the Secret that holds the token; no other key of a Secret can be used.
+pub const TOKEN_KEY: &str = "bearer-token";
+
+/// Where the token for an image service lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credentials {
+    /// A Secret of the request's namespace; its key `bearer-token` holds the token. Without a
+    /// cluster, `--token-file` names the file.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            length(min = 1, max = 253),
+            regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        )
+    )]
+    pub secret_name: String,
 }
 
 /// Memory and CPU of the aligner pod, as Kubernetes quantities.

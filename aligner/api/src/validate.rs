@@ -3,14 +3,16 @@
 //! The operator shows these sentences in a condition, `aligner validate` prints them: one text for
 //! one mistake. What needs the data (does the file exist, do the volumes overlap) is checked later.
 
+mod places;
 mod registration;
 
 use std::collections::HashSet;
 
 use crate::{
-    API_VERSION, AlignmentSpec, Depth, Destination, KIND, Labels, Landmark, Output, OutputArtifact,
-    Placement, RegistrationParameters, RequestDocument, Resources, Source,
+    API_VERSION, AlignmentSpec, Depth, KIND, Labels, Landmark, OutputArtifact, Placement,
+    RegistrationParameters, RequestDocument, Resources,
 };
+use places::check_places;
 use registration::check_registration;
 
 /// One thing that is wrong with a request.
@@ -85,11 +87,16 @@ fn check_spec(spec: &AlignmentSpec, found: &mut Violations) {
         );
     }
     check_images(spec, found);
-    check_depth(&spec.patch.depth, found);
+    if let Depth::Segmentation(segmentation) = &spec.patch.depth {
+        let field = "spec.patch.depth.segmentation.labels";
+        check_labels(&segmentation.labels, field, found);
+    }
+    check_places(spec, found);
     check_placement(&spec.placement, found);
     check_landmarks(&spec.landmarks, found);
     check_registration(&spec.registration, found);
-    check_output(&spec.output, found);
+    check_choices(found, "spec.output.grids", &spec.output.grids);
+    check_choices(found, "spec.output.artifacts", &spec.output.artifacts);
     check_maps(spec, found);
     check_scheduling(spec, found);
 }
@@ -119,18 +126,6 @@ fn check_images(spec: &AlignmentSpec, found: &mut Violations) {
                 format!("`{}` is used twice", image.name),
             );
         }
-        check_source(&image.source, &format!("{field}.source"), found);
-    }
-}
-
-fn check_depth(depth: &Depth, found: &mut Violations) {
-    match depth {
-        Depth::Segmentation(segmentation) => {
-            let field = "spec.patch.depth.segmentation";
-            check_source(&segmentation.source, &format!("{field}.source"), found);
-            check_labels(&segmentation.labels, &format!("{field}.labels"), found);
-        }
-        Depth::Map { source } => check_source(source, "spec.patch.depth.map.source", found),
     }
 }
 
@@ -162,47 +157,6 @@ fn check_labels(labels: &Labels, field: &str, found: &mut Violations) {
                 );
             }
         }
-    }
-}
-
-fn check_source(source: &Source, field: &str, found: &mut Violations) {
-    match source {
-        Source::Volume(file) => {
-            let field = format!("{field}.volume");
-            check_claim(&file.claim_name, &field, found);
-            if file.path.is_empty() || file.path.ends_with('/') {
-                found.add(format!("{field}.path"), "does not name a file");
-            } else {
-                check_relative_path(&file.path, &format!("{field}.path"), found);
-            }
-        }
-    }
-}
-
-fn check_claim(name: &str, field: &str, found: &mut Violations) {
-    if !is_dns_name(name, 253) {
-        found.add(
-            format!("{field}.claimName"),
-            format!("`{name}` is not the name of a persistent volume claim"),
-        );
-    }
-}
-
-fn check_relative_path(path: &str, field: &str, found: &mut Violations) {
-    if path.len() > 1024 {
-        found.add(field, "is longer than 1024 bytes");
-    }
-    if path.starts_with('/') {
-        found.add(
-            field,
-            format!("`{path}` is absolute, expected a path below the claim"),
-        );
-    }
-    if path.split('/').any(|part| part == "..") {
-        found.add(field, format!("`{path}` contains `..`"));
-    }
-    if path.contains('\\') || path.chars().any(char::is_control) {
-        found.add(field, "contains a backslash or a control character");
     }
 }
 
@@ -304,15 +258,6 @@ fn check_range<T: Copy + PartialOrd + std::fmt::Display>(
     }
 }
 
-fn check_output(output: &Output, found: &mut Violations) {
-    let Destination::Volume(folder) = &output.destination;
-    let field = "spec.output.destination.volume";
-    check_claim(&folder.claim_name, field, found);
-    check_relative_path(&folder.path, &format!("{field}.path"), found);
-    check_choices(found, "spec.output.grids", &output.grids);
-    check_choices(found, "spec.output.artifacts", &output.artifacts);
-}
-
 /// Thickness and layers are by-products of computing depth.
 fn check_maps(spec: &AlignmentSpec, found: &mut Violations) {
     if matches!(spec.patch.depth, Depth::Segmentation(_)) {
@@ -411,7 +356,7 @@ fn is_file_stem(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
@@ -431,7 +376,7 @@ mod tests {
     }
 
     /// Sets the value at a JSON pointer, then returns what validation finds.
-    fn with(changes: &[(&str, Value)]) -> Vec<String> {
+    pub(crate) fn with(changes: &[(&str, Value)]) -> Vec<String> {
         let mut document = minimal();
         for (pointer, value) in changes {
             let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -470,7 +415,7 @@ mod tests {
     fn the_number_of_layers_is_1_to_255_and_10_unless_said() {
         let output = |count: Value| {
             let destination = json!({"volume": {"claimName": "out"}});
-            serde_json::from_value::<Output>(
+            serde_json::from_value::<crate::Output>(
                 json!({"destination": destination, "layerCount": count}),
             )
         };
@@ -520,8 +465,8 @@ mod tests {
             [
                 "spec.template",
                 "spec.patch.images[0].name",
-                "spec.registration.stepTolerance",
                 "spec.output.destination.volume.path",
+                "spec.registration.stepTolerance",
                 "spec.resources.memory"
             ]
         );

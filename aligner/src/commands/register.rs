@@ -11,6 +11,7 @@ use crate::{
     job::{DepthJob, Job},
     pipeline,
     progress::Reporter,
+    transfers::Transfers,
 };
 
 pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Report, Error> {
@@ -55,6 +56,7 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
             OutputArtifact::Report,
         ],
         layer_count: NonZero::<u8>::MIN,
+        transfers: Transfers::default(),
     };
     let violations = job.violations();
     if !violations.is_empty() {

@@ -109,6 +109,7 @@ pub(crate) fn request(random: &mut Rng) -> Reached {
     let mounts = Mounts {
         claims: [("c".to_owned(), "/nowhere".into())].into(),
         templates: vec![("t".to_owned(), "/nowhere/t.nii".into())],
+        ..Mounts::default()
     };
     match Job::from_request(&document, &mounts) {
         Ok(job) => {

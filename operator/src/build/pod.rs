@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use alignment_api::TOKEN_KEY;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
-    LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
+    KeyToPath, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
     PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
-    SecurityContext, Volume, VolumeMount,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,8 +24,12 @@ const REQUEST_FOLDER: &str = "/request";
 const REQUEST_FILE: &str = "request.json";
 const STATIC_DATA: &str = "/static-data";
 const SCRATCH: &str = "/tmp";
-/// Results are written next to their final names, so scratch space stays nearly empty.
-const SCRATCH_LIMIT: &str = "1Gi";
+/// Results are written next to their final names, so scratch space stays nearly empty, unless
+/// volumes are downloaded to it or uploaded from it.
+const SCRATCH_LIMIT: Memory = Memory::from_bytes(1 << 30);
+const CREDENTIALS: &str = "/credentials";
+/// For the owner, which is root, and for group 0, which the container's user is in.
+const TOKEN_MODE: i32 = 0o440;
 const TERMINATION_MESSAGE: &str = "/dev/termination-log";
 /// Time for the aligner to end by itself after SIGTERM.
 const GRACE_PERIOD_SECONDS: i64 = 30;
@@ -69,7 +74,7 @@ fn container(
         name: CONTAINER.to_owned(),
         image: Some(settings.aligner_image.clone()),
         image_pull_policy: settings.aligner_image_pull_policy.clone(),
-        args: Some(arguments(valid)),
+        args: Some(arguments(valid, settings)),
         resources: Some(resources(valid, memory)),
         security_context: Some(container_security()),
         termination_message_path: Some(TERMINATION_MESSAGE.to_owned()),
@@ -79,11 +84,27 @@ fn container(
     }
 }
 
-fn arguments(valid: &ValidatedRequest) -> Vec<String> {
+fn arguments(valid: &ValidatedRequest, settings: &Settings) -> Vec<String> {
     let mut arguments = vec!["run".to_owned(), format!("{REQUEST_FOLDER}/{REQUEST_FILE}")];
     for claim in &valid.claims {
         arguments.push("--claim".to_owned());
         arguments.push(format!("{}={}", claim.name, claim_folder(&claim.name)));
+    }
+    if let Some(network) = &valid.network {
+        let half = settings.scratch_limit.bytes() / 2;
+        arguments.extend(["--download-limit".to_owned(), half.to_string()]);
+        for (option, origins) in [
+            ("--allow-origin", &network.origins),
+            ("--allow-private-origin", &network.private_origins),
+        ] {
+            for origin in origins {
+                arguments.extend([option.to_owned(), origin.to_string()]);
+            }
+        }
+        if network.secret.is_some() {
+            let file = format!("{CREDENTIALS}/{TOKEN_KEY}");
+            arguments.extend(["--token-file".to_owned(), file]);
+        }
     }
     let template = &valid.template;
     let options = [
@@ -155,7 +176,10 @@ fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<V
     let mut volumes = vec![
         request_volume(),
         claim_volume("static-data", &settings.static_data_claim, false),
-        scratch_volume(),
+        scratch_volume(match valid.network {
+            Some(_) => settings.scratch_limit,
+            None => SCRATCH_LIMIT,
+        }),
     ];
     let mut mounts = vec![
         mount("request", REQUEST_FOLDER, false),
@@ -167,7 +191,30 @@ fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<V
         volumes.push(claim_volume(&name, &claim.name, claim.writable));
         mounts.push(mount(&name, &claim_folder(&claim.name), claim.writable));
     }
+    let secret = valid.network.as_ref().and_then(|n| n.secret.as_ref());
+    if let Some(secret) = secret {
+        volumes.push(secret_volume(secret));
+        mounts.push(mount("credentials", CREDENTIALS, false));
+    }
     (volumes, mounts)
+}
+
+/// One key of the Secret, whatever else it holds: a Secret for another purpose does not mount.
+fn secret_volume(name: &str) -> Volume {
+    Volume {
+        name: "credentials".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(name.to_owned()),
+            default_mode: Some(TOKEN_MODE),
+            items: Some(vec![KeyToPath {
+                key: TOKEN_KEY.to_owned(),
+                path: TOKEN_KEY.to_owned(),
+                mode: None,
+            }]),
+            optional: None,
+        }),
+        ..Volume::default()
+    }
 }
 
 fn mount(name: &str, path: &str, writable: bool) -> VolumeMount {
@@ -190,11 +237,11 @@ fn claim_volume(name: &str, claim: &str, writable: bool) -> Volume {
     }
 }
 
-fn scratch_volume() -> Volume {
+fn scratch_volume(limit: Memory) -> Volume {
     Volume {
         name: "scratch".to_owned(),
         empty_dir: Some(EmptyDirVolumeSource {
-            size_limit: Some(Quantity(SCRATCH_LIMIT.to_owned())),
+            size_limit: Some(Quantity(limit.to_string())),
             ..EmptyDirVolumeSource::default()
         }),
         ..Volume::default()

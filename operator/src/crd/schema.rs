@@ -15,13 +15,14 @@ const DEFAULT_MAX_LENGTH: u64 = 1024;
 const DEFAULT_MAX_ITEMS: u64 = 64;
 
 /// Fields of the spec that never change; those that may be absent are marked.
-const IMMUTABLE: [(&str, bool); 8] = [
+const IMMUTABLE: [(&str, bool); 9] = [
     ("template", true),
     ("patch", false),
     ("placement", false),
     ("landmarks", true),
     ("registration", true),
     ("output", false),
+    ("credentials", true),
     ("resources", true),
     ("activeDeadlineSeconds", true),
 ];
@@ -83,10 +84,16 @@ fn complete(schema: &mut Value) {
         "/properties/spec/properties/patch/properties/images/items/properties/source",
         "/properties/spec/properties/patch/properties/depth/properties/segmentation/properties/source",
         "/properties/spec/properties/patch/properties/depth/properties/map/properties/source",
-        "/properties/spec/properties/output/properties/destination",
     ] {
-        edit(schema, source, |source| union(source, &["volume"]));
+        edit(schema, source, |source| {
+            union(source, &["volume", "imageService", "http"]);
+        });
     }
+    edit(
+        schema,
+        "/properties/spec/properties/output/properties/destination",
+        |destination| union(destination, &["volume", "imageService"]),
+    );
     edit(
         schema,
         "/properties/status/properties/conditions",
@@ -154,10 +161,6 @@ fn matrix_rules() -> Vec<Value> {
 fn union(schema: &mut Value, kinds: &[&str]) {
     if let Some(object) = schema.as_object_mut() {
         object.remove("oneOf");
-    }
-    if let [kind] = kinds {
-        schema["required"] = json!([kind]);
-        return;
     }
     let count: Vec<_> = kinds
         .iter()
@@ -309,6 +312,18 @@ mod tests {
             assert_eq!(rules.len(), count, "{rules:?}");
         }
         let destination = &spec["properties"]["output"]["properties"]["destination"];
-        assert_eq!(destination["required"], json!(["volume"]));
+        let images = &spec["properties"]["patch"]["properties"]["images"];
+        for (part, kinds) in [
+            (destination, "volume, imageService"),
+            (
+                &images["items"]["properties"]["source"],
+                "volume, imageService, http",
+            ),
+        ] {
+            assert_eq!(
+                part["x-kubernetes-validations"][0]["message"],
+                format!("exactly one of {kinds} must be set")
+            );
+        }
     }
 }

@@ -78,6 +78,8 @@ pub struct PodView {
     pub unscheduled: Option<Problem>,
     /// What its container waits for.
     pub waiting: Option<Problem>,
+    /// Since when its volumes, or its network, have not been ready.
+    pub unready_since: Option<Timestamp>,
     /// How its container ended.
     pub terminated: Option<Terminated>,
 }
@@ -105,6 +107,7 @@ impl PodView {
             disrupted: condition(status, "DisruptionTarget", "True").is_some(),
             unscheduled: condition(status, "PodScheduled", "False"),
             waiting: state.and_then(waiting),
+            unready_since: unready_since(status),
             terminated: state.and_then(terminated),
         })
     }
@@ -152,6 +155,13 @@ fn started(state: &ContainerState) -> Option<Timestamp> {
         .as_ref()
         .and_then(|ended| ended.started_at.as_ref());
     running.or(ended).map(|time| time.0)
+}
+
+/// The node says so from the moment it has the pod until it can start containers.
+fn unready_since(status: Option<&PodStatus>) -> Option<Timestamp> {
+    let mut all = status?.conditions.iter().flatten();
+    let found = all.find(|c| c.type_ == "PodReadyToStartContainers" && c.status == "False")?;
+    found.last_transition_time.as_ref().map(|time| time.0)
 }
 
 fn waiting(state: &ContainerState) -> Option<Problem> {

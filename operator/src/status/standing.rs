@@ -1,8 +1,10 @@
 //! Where a request stands that has not ended, and what keeps it from going on. Pure.
 
+use alignment_api::TOKEN_KEY;
+
 use super::Facts;
 use crate::conditions::{ConditionType, Reason};
-use crate::crd::Phase;
+use crate::crd::{AlignmentRequest, Phase};
 use crate::decide::Story;
 use crate::observe::{JobView, PodPhase, PodView, Problem};
 use crate::report;
@@ -87,7 +89,7 @@ fn underway(facts: &Facts<'_>, job: &JobView) -> Standing {
         let message = format!("pod {} computes", pod.name);
         return Standing::new(Phase::Running, true, Reason::Running, message);
     }
-    match obstacle(pod) {
+    match obstacle(pod).or_else(|| missing_secret(facts, pod)) {
         Some((reason, message)) => Standing::new(Phase::Pending, false, reason, message),
         None => carry_over(facts, job),
     }
@@ -136,6 +138,32 @@ fn obstacle(pod: &PodView) -> Option<(Reason, String)> {
         _ => return None,
     };
     Some((reason, name_problem(waiting)))
+}
+
+/// After so many seconds, a pod that waits for its volumes waits for one that is not there.
+const VOLUME_PATIENCE_SECONDS: i64 = 60;
+
+/// Whether a pod with a token waits for its volumes: it says nothing when its time is over.
+pub fn waits_for_volumes(request: &AlignmentRequest, pod: &PodView) -> bool {
+    request.spec.credentials.is_some()
+        && pod.phase == PodPhase::Pending
+        && pod.unready_since.is_some()
+}
+
+/// A Secret that is missing shows in events only, which the operator does not read; nor does it
+/// read Secrets. That the volumes are late is all there is to see.
+fn missing_secret(facts: &Facts<'_>, pod: &PodView) -> Option<(Reason, String)> {
+    let credentials = facts.request.spec.credentials.as_ref()?;
+    let since = pod.unready_since?;
+    let waited = facts.now.as_second() - since.as_second();
+    (waits_for_volumes(facts.request, pod) && waited >= VOLUME_PATIENCE_SECONDS).then(|| {
+        let message = format!(
+            "pod {} has waited for its volumes for more than {VOLUME_PATIENCE_SECONDS} s: expected a \
+             Secret `{}` with the key `{TOKEN_KEY}` (kubectl describe pod says which volume it is)",
+            pod.name, credentials.secret_name
+        );
+        (Reason::CredentialMissing, message)
+    })
 }
 
 fn unscheduled(problem: &Problem) -> (Reason, String) {

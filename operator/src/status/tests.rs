@@ -108,6 +108,38 @@ fn a_life_without_trouble() {
 }
 
 #[test]
+fn a_pod_that_waits_too_long_for_a_token_is_told_of() {
+    let mut life = Life::new();
+    life.request.spec.0.credentials = Some(alignment_api::Credentials {
+        secret_name: "my-token".into(),
+    });
+    let unready = |since: i64| PodView {
+        waiting: Some(Problem {
+            reason: "ContainerCreating".into(),
+            message: String::new(),
+        }),
+        unready_since: Some(Timestamp::from_second(1_800_000_000 - since).unwrap()),
+        ..pod(PodPhase::Pending)
+    };
+    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(10)));
+    assert_eq!(reason(&status), ("True", "JobCreated"));
+    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(60)));
+    assert_eq!(reason(&status), ("False", "CredentialMissing"));
+    let message = &status.conditions[1].message;
+    assert!(
+        message.contains("`my-token`") && message.contains("`bearer-token`"),
+        "{message}"
+    );
+    // It appears, and the request goes on by itself.
+    let status = life.step(&UNDERWAY, Some(&job()), Some(pod(PodPhase::Running)));
+    assert_eq!(reason(&status), ("True", "Running"));
+    // Without credentials, other volumes are late, for reasons that the pod itself tells.
+    let mut life = Life::new();
+    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(600)));
+    assert_eq!(reason(&status), ("True", "JobCreated"));
+}
+
+#[test]
 fn nothing_new_means_no_write() {
     let mut life = Life::new();
     let job = job();

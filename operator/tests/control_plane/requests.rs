@@ -28,7 +28,7 @@ async fn bad_requests_are_refused_with_words_that_help() {
         return;
     };
     let source = json!({"source": {"volume": {"claimName": "c", "path": "p"}}});
-    let cases: [(&str, Value, &str); 10] = [
+    let cases: [(&str, Value, &str); 12] = [
         (
             "/spec/placement/matrix",
             json!([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [5, 6, 7, 1]]),
@@ -57,7 +57,17 @@ async fn bad_requests_are_refused_with_words_that_help() {
         (
             "/spec/output/destination",
             json!({}),
-            "spec.output.destination.volume: Required value",
+            "exactly one of volume, imageService must be set",
+        ),
+        (
+            "/spec/patch/images",
+            json!([{"name": "a", "source": {}}]),
+            "exactly one of volume, imageService, http must be set",
+        ),
+        (
+            "/spec/credentials",
+            json!({"secretName": "../token"}),
+            "spec.credentials.secretName",
         ),
         (
             "/spec/activeDeadlineSeconds",
@@ -102,6 +112,7 @@ async fn only_suspend_and_ttl_can_change() {
         json!({"output": {"grids": ["template"]}}),
         json!({"resources": {"cpu": "3"}}),
         json!({"activeDeadlineSeconds": 7}),
+        json!({"credentials": {"secretName": "another"}}),
         json!({"patch": {"images": [{"name": "b", "source": {"volume": {"claimName": "c", "path": "p"}}}]}}),
     ] {
         let error = patch(spec.clone()).await.unwrap_err().to_string();

@@ -1,0 +1,178 @@
+//! Inputs and results beyond the file system: web servers and an image service.
+//!
+//! | Question | Where |
+//! |---|---|
+//! | which URLs, which addresses | [`policy`], `address`: pure |
+//! | how names become addresses that were judged | `connect` |
+//! | one request and its answer, watched | `exchange` |
+//! | when to try again | `retry`: pure but for its loop |
+//! | a whole file or none | `download` |
+//! | the image service | [`image_service`] |
+//! | the token | [`token`] |
+//!
+//! An answer is read for its status and its data; no word of it reaches a message.
+
+pub mod address;
+pub mod connect;
+mod download;
+pub mod error;
+mod exchange;
+pub mod image_service;
+pub mod limits;
+mod multipart;
+pub mod policy;
+mod retry;
+pub mod token;
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use alignment_api::WebUrl;
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+
+use crate::observer::Observer;
+use connect::{Lookup, SystemLookup};
+use download::Download;
+use error::NetError;
+use image_service::{ImageService, Volume};
+use limits::{Clock, Limits, SystemClock};
+use policy::Policy;
+use token::TokenFile;
+
+/// What transfers need to know.
+#[derive(Debug)]
+pub struct Network {
+    /// Which origins.
+    pub policy: Policy,
+    /// How long and how much.
+    pub limits: Limits,
+    /// Where the token lies.
+    pub token: Option<TokenFile>,
+    /// In which time.
+    pub clock: Arc<dyn Clock>,
+    /// Who knows names.
+    pub lookup: Arc<dyn Lookup>,
+    /// Which certificate authorities are trusted.
+    pub roots: RootCerts,
+    /// Bytes that downloads have taken so far.
+    pub downloaded: AtomicU64,
+}
+
+impl Default for Network {
+    /// No origin is allowed.
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            limits: Limits::default(),
+            token: None,
+            clock: Arc::new(SystemClock::default()),
+            lookup: Arc::new(SystemLookup),
+            roots: RootCerts::WebPki,
+            downloaded: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Reads certificate authorities, to be trusted in place of the built-in ones.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read_authorities(path: &Path) -> Result<RootCerts, String> {
+    let fail = |problem: String| format!("`{}`: {problem}", path.display());
+    let text = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let mut found: Vec<Certificate<'static>> = Vec::new();
+    for item in parse_pem(&text) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(fail(format!("is not PEM: {error}"))),
+        }
+    }
+    if found.is_empty() {
+        return Err(fail("holds no certificate".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&found))
+}
+
+/// Where an input comes from.
+pub trait Source: std::fmt::Debug + Send + Sync {
+    /// Makes it a file, whole.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    fn fetch(&self, to: &Path, network: &Network, observer: &dyn Observer) -> Result<(), NetError>;
+}
+
+/// Where results go.
+pub trait Sink: std::fmt::Debug + Send + Sync {
+    /// Finds out, before hours of computing, whether it is there and takes the credentials.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    fn check(&self, network: &Network, observer: &dyn Observer) -> Result<(), NetError>;
+
+    /// Stores a volume under a name; gives the name that it has there. Stored twice, it is there
+    /// once.
+    ///
+    /// # Errors
+    /// [`NetError`].
+    fn store(
+        &self,
+        volume: &Volume<'_>,
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Result<String, NetError>;
+}
+
+/// A file on a web server.
+#[derive(Clone, Debug)]
+pub struct HttpSource {
+    /// Where.
+    pub url: WebUrl,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+}
+
+impl Source for HttpSource {
+    fn fetch(&self, to: &Path, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
+        let download = Download {
+            url: &self.url,
+            with_token: false,
+            sha256: Some(&self.sha256),
+            to,
+        };
+        network.download(download, observer)
+    }
+}
+
+/// An image of an image service.
+#[derive(Clone, Debug)]
+pub struct ServiceSource {
+    /// The service.
+    pub service: ImageService,
+    /// Name of the image.
+    pub name: String,
+}
+
+impl Source for ServiceSource {
+    fn fetch(&self, to: &Path, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
+        self.service.fetch(&self.name, to, network, observer)
+    }
+}
+
+impl Sink for ImageService {
+    fn check(&self, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
+        Self::check(self, network, observer)
+    }
+
+    fn store(
+        &self,
+        volume: &Volume<'_>,
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Result<String, NetError> {
+        Self::store(self, volume, network, observer)
+    }
+}

@@ -1,0 +1,340 @@
+//! A file from a server, whole or not at all.
+//!
+//! The end of the body must be told, by its length or by chunks, and reached. A transfer that
+//! breaks is resumed where the server says that the file is still the same, else begun anew.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
+
+use alignment_api::WebUrl;
+use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+use ureq::http::{HeaderMap, header};
+
+use super::{
+    Network,
+    error::{Fault, NetError},
+    exchange::{Ask, Reply, connection_problem, status_fault},
+    retry,
+};
+use crate::{io::atomic::hex, observer::Observer};
+
+/// What to download.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Download<'a> {
+    pub(super) url: &'a WebUrl,
+    pub(super) with_token: bool,
+    /// Lower-case hexadecimal.
+    pub(super) sha256: Option<&'a str>,
+    pub(super) to: &'a Path,
+}
+
+/// What is known of the file so far.
+#[derive(Clone, Debug, Default)]
+struct Partial {
+    /// Bytes that are written.
+    bytes: u64,
+    /// Name of this version of the file, if it has a strong one.
+    version: Option<String>,
+    /// Whether what is written is compressed once more for the transfer.
+    encoded: bool,
+}
+
+impl Network {
+    /// Downloads a file.
+    pub(super) fn download(
+        &self,
+        what: Download<'_>,
+        observer: &dyn Observer,
+    ) -> Result<(), NetError> {
+        let shown = what.url.shown();
+        let partial = Arc::new(Mutex::new(Partial::default()));
+        retry::until_done(self, &shown, observer, || {
+            let known = lock(&partial).clone();
+            let mut ask = Ask::get(what.url.clone(), what.with_token);
+            if let (Some(version), true) = (&known.version, known.bytes > 0) {
+                ask.headers
+                    .push(("Range", format!("bytes={}-", known.bytes)));
+                ask.headers.push(("If-Range", version.clone()));
+            }
+            let taker = Taker {
+                to: what.to.to_owned(),
+                left: self.left(),
+                pinned: what.sha256.is_some(),
+                partial: partial.clone(),
+            };
+            self.exchange(ask, observer, move |reply| taker.take(reply))
+        })?;
+        let known = lock(&partial).clone();
+        self.downloaded.fetch_add(known.bytes, Ordering::Relaxed);
+        settle(&what, &shown, known.encoded, self.left())
+    }
+
+    /// Bytes that may still be downloaded.
+    fn left(&self) -> u64 {
+        let so_far = self.downloaded.load(Ordering::Relaxed);
+        self.limits.download_bytes.saturating_sub(so_far)
+    }
+}
+
+fn lock(partial: &Mutex<Partial>) -> std::sync::MutexGuard<'_, Partial> {
+    partial.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes one answer to the file.
+struct Taker {
+    to: PathBuf,
+    left: u64,
+    /// Whether a digest will tell if the file is whole.
+    pinned: bool,
+    partial: Arc<Mutex<Partial>>,
+}
+
+impl Taker {
+    fn take(self, mut reply: Reply) -> Result<(), Fault> {
+        let known = lock(&self.partial).clone();
+        let goes_on = reply.status == 206 && continues(&reply.headers, known.bytes);
+        if matches!(reply.status, 206 | 416) && !goes_on {
+            *lock(&self.partial) = Partial::default();
+            return Err(Fault::passing("answers with another part of the file"));
+        }
+        status_fault(&reply)?;
+        let length = number(&reply.headers, header::CONTENT_LENGTH.as_str());
+        let chunked = reply.headers.contains_key(header::TRANSFER_ENCODING);
+        if length.is_none() && !chunked && !self.pinned {
+            return Err(Fault::passing(
+                "the answer tells neither its length nor its end",
+            ));
+        }
+        let begin = if goes_on { known.bytes } else { 0 };
+        if length.is_some_and(|length| begin.saturating_add(length) > self.left) {
+            return Err(self.too_large(&reply.shown));
+        }
+        let encoded = is_encoded(&reply)?;
+        *lock(&self.partial) = Partial {
+            bytes: begin,
+            version: strong_version(&reply.headers),
+            encoded,
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(!goes_on)
+            .append(goes_on)
+            .open(&self.to)
+            .map_err(|source| self.file_error(source))?;
+        self.copy(&mut reply, file, begin, encoded)
+    }
+
+    fn copy(
+        &self,
+        reply: &mut Reply,
+        mut file: File,
+        begin: u64,
+        encoded: bool,
+    ) -> Result<(), Fault> {
+        let mut buffer = vec![0; 256 << 10];
+        let mut bytes = begin;
+        let mut start = Vec::with_capacity(4);
+        loop {
+            let count = match reply.body.read(&mut buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    let problem = connection_problem(&error);
+                    return Err(Fault::Passing {
+                        problem: format!("{problem} after {bytes} bytes"),
+                        wait: None,
+                        progress: bytes > begin,
+                    });
+                }
+            };
+            if count == 0 {
+                break;
+            }
+            bytes += count as u64;
+            if bytes > self.left {
+                return Err(self.too_large(&reply.shown));
+            }
+            if begin == 0 && start.len() < 4 {
+                start.extend(buffer[..count].iter().take(4 - start.len()));
+                if start.len() == 4 && !encoded && !could_be_nifti(&start) {
+                    return Err(not_nifti(reply));
+                }
+            }
+            file.write_all(&buffer[..count])
+                .map_err(|source| self.file_error(source))?;
+            lock(&self.partial).bytes = bytes;
+        }
+        if bytes < 4 {
+            return Err(not_nifti(reply));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, shown: &str) -> Fault {
+        too_large(shown, self.left).into()
+    }
+
+    fn file_error(&self, source: io::Error) -> Fault {
+        NetError::File {
+            path: self.to.clone(),
+            source,
+        }
+        .into()
+    }
+}
+
+fn too_large(shown: &str, left: u64) -> NetError {
+    NetError::Content {
+        url: shown.to_owned(),
+        problem: format!(
+            "has more than the {left} bytes that are left for downloads (--download-limit)"
+        ),
+    }
+}
+
+fn not_nifti(reply: &Reply) -> Fault {
+    let html = reply.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.to_str().unwrap_or("").to_ascii_lowercase();
+        kind.starts_with("text/html")
+    });
+    let what = if html { ", but a web page" } else { "" };
+    NetError::Content {
+        url: reply.shown.clone(),
+        problem: format!(
+            "answers {} with what is not a NIfTI file{what}",
+            reply.status
+        ),
+    }
+    .into()
+}
+
+/// gzip, or the size of a NIfTI-1 or NIfTI-2 header in either byte order.
+fn could_be_nifti(start: &[u8]) -> bool {
+    start.starts_with(&[0x1f, 0x8b])
+        || [348_u32, 540]
+            .iter()
+            .any(|size| start == size.to_le_bytes() || start == size.to_be_bytes())
+}
+
+/// Whether a part begins where the file ends.
+fn continues(headers: &HeaderMap, bytes: u64) -> bool {
+    headers
+        .get(header::CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.strip_prefix("bytes "))
+        .and_then(|text| text.split_once('-'))
+        .and_then(|(from, _)| from.trim().parse().ok())
+        == Some(bytes)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// An `ETag` that means the same bytes.
+fn strong_version(headers: &HeaderMap) -> Option<String> {
+    let tag = headers.get(header::ETAG)?.to_str().ok()?;
+    (tag.len() >= 2 && tag.starts_with('"') && tag.ends_with('"')).then(|| tag.to_owned())
+}
+
+/// Nothing was asked for, but some servers compress all the same.
+fn is_encoded(reply: &Reply) -> Result<bool, Fault> {
+    let encoding = reply
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .map(|value| value.to_str().unwrap_or("?").trim().to_ascii_lowercase());
+    match encoding.as_deref() {
+        None | Some("" | "identity") => Ok(false),
+        Some("gzip" | "x-gzip") => Ok(true),
+        Some(_) => Err(NetError::Content {
+            url: reply.shown.clone(),
+            problem: "answers in an encoding that was not asked for, expected none or gzip"
+                .to_owned(),
+        }
+        .into()),
+    }
+}
+
+/// Takes off the encoding of the transfer, and compares the digest.
+///
+/// Some servers call every `.gz` file encoded. There the file is what was transferred: its digest
+/// tells.
+fn settle(what: &Download<'_>, shown: &str, encoded: bool, left: u64) -> Result<(), NetError> {
+    let file_error = |source| NetError::File {
+        path: what.to.to_owned(),
+        source,
+    };
+    let content = |problem: String| NetError::Content {
+        url: shown.to_owned(),
+        problem,
+    };
+    let found = file_digest(what.to).map_err(file_error)?;
+    if what.sha256 == Some(found.as_str()) {
+        return Ok(());
+    }
+    let found = if encoded {
+        let plain = what.to.with_extension("plain");
+        decode(what.to, &plain, left).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => too_large(shown, left),
+            io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof => {
+                content(format!("claims to be encoded as gzip, but is not: {error}"))
+            }
+            _ => file_error(error),
+        })?;
+        fs::rename(&plain, what.to).map_err(file_error)?;
+        file_digest(what.to).map_err(file_error)?
+    } else {
+        found
+    };
+    match what.sha256 {
+        Some(expected) if expected != found => Err(content(format!(
+            "has the SHA-256 {found}, expected {expected}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn decode(from: &Path, to: &Path, most: u64) -> io::Result<()> {
+    let mut decoder = MultiGzDecoder::new(File::open(from)?).take(most.saturating_add(1));
+    let bytes = io::copy(&mut decoder, &mut File::create(to)?)?;
+    if bytes > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(())
+}
+
+/// SHA-256 of a file, lower-case hexadecimal.
+pub(super) fn file_digest(path: &Path) -> io::Result<String> {
+    digest(File::open(path)?)
+}
+
+/// SHA-256 of what a file holds, whether it is compressed or not: a service may compress anew.
+pub(super) fn content_digest(path: &Path) -> io::Result<String> {
+    let mut start = [0; 2];
+    File::open(path)?.read_exact(&mut start)?;
+    let file = File::open(path)?;
+    if start == [0x1f, 0x8b] {
+        digest(MultiGzDecoder::new(file))
+    } else {
+        digest(file)
+    }
+}
+
+fn digest(mut reader: impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hex(&hash.finalize())),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}
