@@ -401,7 +401,7 @@ pub(crate) mod tests {
     #[test]
     fn thickness_and_layers_need_a_segmentation() {
         let both = ("/spec/output/artifacts", json!(["thickness", "layers"]));
-        assert_eq!(with(&[both.clone()]), Vec::<String>::new());
+        assert_eq!(with(std::slice::from_ref(&both)), Vec::<String>::new());
         let map = json!({"map": {"source": {"volume": {"claimName": "in", "path": "d.nii.gz"}}}});
         let found = with(&[both, ("/spec/patch/depth", map)]);
         assert_eq!(found.len(), 2);

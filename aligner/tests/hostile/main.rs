@@ -9,6 +9,10 @@
     clippy::print_stdout,
     reason = "a broken expectation fails the test, and figures are printed"
 )]
+#![allow(
+    clippy::too_many_lines,
+    reason = "lists of files, each with what becomes of it"
+)]
 
 mod corpus;
 #[path = "../support/nifti_file.rs"]

@@ -4,9 +4,10 @@ use super::{Case, Expect, counting};
 use crate::nifti_file::{File, gzip};
 
 type Change = fn(&mut File);
+type Values = fn() -> Vec<f64>;
 
 /// Kind, change to a good file, values of all voxels.
-const VALUES: &[(&str, Change, fn() -> Vec<f64>)] = &[
+const VALUES: &[(&str, Change, Values)] = &[
     ("as it is", |_| (), counting),
     (
         "voxels from byte 416, no extension",
