@@ -469,7 +469,7 @@ mod tests {
         let mut read = 0;
         for round in 0..200_000 {
             let mut text = if round % 2 == 0 { "https://" } else { "" }.to_owned();
-            for _ in 0..random(8) {
+            for _ in 0..random(6) {
                 text.push_str(PIECES[random(PIECES.len())]);
             }
             let Ok(url) = WebUrl::parse(&text) else {
