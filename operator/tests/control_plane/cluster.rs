@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::Response;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
@@ -16,6 +18,7 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::wait::{await_condition, conditions};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Config, ResourceExt};
 use operator::context::Context;
 use operator::crd::AlignmentRequest;
@@ -283,6 +286,11 @@ impl Cluster {
         self.until(name, reason, told).await
     }
 
+    pub(crate) fn watch_jobs(&self) -> JobWatch {
+        let jobs = watcher(self.api(), watcher::Config::default());
+        JobWatch(jobs.applied_objects().boxed())
+    }
+
     pub(crate) async fn jobs(&self) -> Vec<Job> {
         let jobs: ObjectList<Job> = self.api().list(&ListParams::default()).await.unwrap();
         jobs.items
@@ -363,6 +371,22 @@ impl Cluster {
 
 fn container(state: &Value) -> Value {
     json!({"name": "aligner", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state})
+}
+
+/// Jobs as a watch shows them.
+pub(crate) struct JobWatch(BoxStream<'static, watcher::Result<Job>>);
+
+impl JobWatch {
+    /// Waits until it has shown a Job of this request.
+    pub(crate) async fn until_made_for(&mut self, request: &str) {
+        let wanted = format!("{request}-");
+        loop {
+            match self.0.next().await.unwrap() {
+                Ok(job) if job.name_any().starts_with(&wanted) => return,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The operator, running in this process.

@@ -170,18 +170,11 @@ async fn a_request_gets_its_job_at_once() {
     let operator = Process::start(&cluster);
     operator.until_it_leads().await;
     let mut times = Vec::new();
-    let jobs = watcher(cluster.api::<Job>(), watcher::Config::default()).applied_objects();
-    let mut jobs = std::pin::pin!(jobs);
+    let mut jobs = cluster.watch_jobs();
     for number in 0..size(5, 200) {
         cluster.create(&format!("r{number}"), &[]).await.unwrap();
         let start = Instant::now();
-        let wanted = format!("r{number}-");
-        while !jobs
-            .next()
-            .await
-            .unwrap()
-            .is_ok_and(|job| job.name_any().starts_with(&wanted))
-        {}
+        jobs.until_made_for(&format!("r{number}")).await;
         times.push(start.elapsed());
         // One at a time: the Job controller has done its part before the next.
         tokio::time::sleep(Duration::from_millis(200)).await;

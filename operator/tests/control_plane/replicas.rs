@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, ResourceExt};
+use kube::Api;
 use operator::crd::AlignmentRequest;
 use operator::leader::Elector;
 use serde_json::json;
@@ -149,17 +147,10 @@ async fn a_killed_operator_goes_on_where_it_was() {
         drop(killed);
         let name = format!("r{number}");
         cluster.create(&name, &[]).await.unwrap();
-        let jobs = watcher(cluster.api::<Job>(), watcher::Config::default()).applied_objects();
-        let mut jobs = std::pin::pin!(jobs);
+        let mut jobs = cluster.watch_jobs();
         let start = Instant::now();
         let next = Process::replica(&cluster, "same");
-        let wanted = format!("{name}-");
-        while !jobs
-            .next()
-            .await
-            .unwrap()
-            .is_ok_and(|job| job.name_any().starts_with(&wanted))
-        {}
+        jobs.until_made_for(&name).await;
         times.push(start.elapsed());
         drop(next);
     }
