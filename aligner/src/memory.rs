@@ -17,12 +17,9 @@ use crate::{
 };
 
 /// The program, its threads and buffers, and what the many small blocks of a run leave behind.
-const BASE_BYTES: u64 = 8 << 20;
-/// What the depth solver leaves behind of these on top, per voxel and at most.
-const LEFT_PER_VOXEL: u64 = 8;
-const LEFT_AT_MOST: u64 = 4 << 20;
-/// What is lost between blocks, in percent of all.
-const LOST_PERCENT: u64 = 3;
+const BASE_BYTES: u64 = 9 << 20;
+/// What the depth solver leaves behind of these on top.
+const BASE_BYTES_DEPTH: u64 = 4 << 20;
 /// The depth solver, per voxel: an array of states.
 const DEPTH_PER_VOXEL: u64 = 1;
 /// The depth solver, per grey voxel in thousandths of a byte: L in double precision, links, the coarser
@@ -56,7 +53,7 @@ pub struct Plan {
 }
 
 /// Bytes that a job needs at its peak: the largest of its phases. What each phase holds follows from
-/// the code; the small rest was measured on runs of 0.26 to 17 million voxels.
+/// the code; the small rest was measured on runs of 0.26 to 3 million voxels.
 ///
 /// `grey`: number of grey voxels, once the segmentation has been read.
 pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
@@ -77,8 +74,7 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
             let tissues = voxels;
             let depth = tissues + DEPTH_PER_VOXEL * voxels + sheet;
             // Depth and validity.
-            let left = (LEFT_PER_VOXEL * voxels).min(LEFT_AT_MOST);
-            (BASE_BYTES + left, depth, 2 * VALUE * voxels)
+            (BASE_BYTES + BASE_BYTES_DEPTH, depth, 2 * VALUE * voxels)
         }
     };
     // Thickness and layers are kept until they are written.
@@ -88,8 +84,7 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
     let coarse = template + COARSE_PER_VOXEL * voxels;
     let register = maps + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);
     let write = maps + 2 * FIELD_PER_VOXEL * voxels + results(job, plan);
-    let all = base + images + template + depth.max(register).max(write);
-    all + all / 100 * LOST_PERCENT
+    base + images + template + depth.max(register).max(write)
 }
 
 /// Bytes of all resampled images: they are held until they are written.
