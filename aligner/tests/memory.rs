@@ -169,9 +169,13 @@ fn sizes() -> Vec<[usize; 3]> {
         .collect()
 }
 
+/// The code of the program alone is so many bytes larger without optimisation.
+const UNOPTIMISED: f64 = if cfg!(debug_assertions) { 3e6 } else { 0.0 };
+
 #[test]
 fn predicted_memory_is_what_runs_take() {
     let mut errors = Vec::new();
+    let mut farthest = f64::INFINITY;
     for shape in sizes() {
         for (grey, images, finer, template_grid) in [
             (Some(0.25), 1, 1.0, true),
@@ -203,6 +207,7 @@ fn predicted_memory_is_what_runs_take() {
                 stages.join(", ")
             );
             errors.push(error);
+            farthest = farthest.min((predicted as f64 + UNOPTIMISED) / taken as f64 - 1.0);
         }
     }
     let within = errors.iter().filter(|error| error.abs() <= 0.1).count();
@@ -218,7 +223,7 @@ fn predicted_memory_is_what_runs_take() {
         lowest,
         verdict(lowest >= -0.03)
     );
-    // The bars are those of the optimised program; without optimisation its code alone is megabytes
-    // larger. What must never happen is a prediction that is far too low.
-    assert!(lowest >= -0.1 && share >= 0.5, "{errors:?}");
+    // The bars are those of the optimised program. What must never happen is a prediction that is far
+    // too low.
+    assert!(farthest >= -0.1 && share >= 0.5, "{errors:?}");
 }

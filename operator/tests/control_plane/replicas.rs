@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use kube::api::{Patch, PatchParams};
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use operator::crd::AlignmentRequest;
 use operator::leader::Elector;
 use serde_json::json;
