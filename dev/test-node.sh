@@ -31,7 +31,7 @@ need_command ip iproute2
 WORK=$(mktemp -d)
 # shellcheck disable=SC2317  # called by the trap
 finish() {
-  [ -z "${pod_watch:-}" ] || kill "$pod_watch" 2>/dev/null || true
+  for watch in "${pod_watch:-}" "${request_watch:-}"; do [ -z "$watch" ] || kill "$watch" 2>/dev/null || true; done
   if [ -n "${VOLUBA_KEEP_CLUSTER:-}" ]; then
     say "the cluster is kept: VOLUBA_CLUSTER_DIR=$CLUSTER VOLUBA_CLUSTER_PORT_BASE=$PORT_BASE dev/cluster-down.sh ends it"
   else

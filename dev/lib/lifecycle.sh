@@ -14,9 +14,15 @@ pods_of() { kubectl -n "$NAMESPACE" get pods -l "voluba.ebrains.eu/request=$1" -
 first_pod() { pods_of "$1" | jq -r '.items | sort_by(.metadata.creationTimestamp)[0].metadata.name // ""'; }
 is_in_phase() { [ "$(phase "$1")" = "$2" ]; }
 has_node() { pods_of "$1" | jq -e --arg node "$2" 'any(.items[]; .spec.nodeName == $node)' >/dev/null; }
-shows_progress() {
-  kubectl -n "$NAMESPACE" get alignmentrequest "$1" -o json \
-    | jq -e '.status | .phase == "Running" and .progress.percent > 0 and .progress.percent < 100 and (.progress.stage | length > 0)' >/dev/null
+# Every state of every request is recorded, as a run may be over before anybody asks.
+record_requests() {
+  kubectl -n "$NAMESPACE" get alignmentrequests -o json --watch > "$WORK/requests" 2>/dev/null &
+  request_watch=$!
+}
+showed_progress() { # request
+  jq -s -e --arg name "$1" 'any(.[] | select(.metadata.name == $name).status;
+    .phase == "Running" and .progress.percent > 0 and .progress.percent < 100 and (.progress.stage | length > 0))' \
+    "$WORK/requests" >/dev/null
 }
 
 within() { # seconds, command...
@@ -112,6 +118,7 @@ test_missing_image() {
 
 test_lifecycle() {
   local name
+  record_requests
   check "lost-node: its pod is bound to a node that is lost" lose_node lost-node
   for name in stopped evicted starved; do check "$name: is accepted" slow_request "$name"; done
   check "late: is accepted" slow_request late '.spec.activeDeadlineSeconds = 4 | .spec.resources.cpu = "20m"'
@@ -120,10 +127,11 @@ test_lifecycle() {
   check "evicted: its pod is evicted" evict_pod evicted
   check "late: ends as Failed" ends_as late Failed
   check "late: reason DeadlineExceeded" is DeadlineExceeded "$(reason late)"
-  check "stopped: progress is shown while it computes" within 60 shows_progress stopped
   ended_well stopped 2 1
+  check "stopped: progress was shown while it computed" within 10 showed_progress stopped
   ended_well evicted 2 1
   ended_well starved 2 2
   ended_well lost-node 2 1
   for name in late stopped evicted starved lost-node; do check "$name: deleted" delete_request "$name"; done
+  kill "$request_watch" && request_watch=
 }
