@@ -150,19 +150,15 @@ for file in "$ROOT"/examples/wrong/*.yaml; do test_wrong "$file"; done
 step "wrong requests done"
 test_lifecycle
 step "interrupted requests done"
-check "until here, the operator was never restarted" operator_never_restarted
 test_missing_image
 step "missing image told"
 
-check "nor was the one that was told of that image" operator_never_restarted
+check "the operator was never restarted" operator_never_restarted
 check "the operator was never forbidden anything" operator_was_allowed
 kill "$pod_watch" 2>/dev/null || true
 pod_watch=
 if [ "$FAILED" != 0 ]; then
   kubectl -n "$NAMESPACE" logs --tail 40 "deployment/$RELEASE" >&2 || true
-  echo "--- the container before that, if there was one, and why it ended" >&2
-  kubectl -n "$NAMESPACE" logs --previous --tail 40 "deployment/$RELEASE" >&2 || true
-  operator_pod | jq -c '.items[].status.containerStatuses[]?.lastState' >&2 || true
 fi
 if [ -z "${VOLUBA_KEEP_CLUSTER:-}" ]; then
   check "the cluster goes down" "$ROOT/dev/cluster-down.sh"

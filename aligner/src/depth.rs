@@ -8,7 +8,8 @@
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
 //! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
 //! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface: `relax` sweeps over the
-//!    voxels, `multigrid` corrects from coarser grids, `mixing` learns from the last cycles;
+//!    voxels, `multigrid` corrects from coarser grids, `mixing` learns from the last cycles; `faces` says
+//!    how the sheet goes on beyond the image;
 //! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
@@ -22,6 +23,7 @@ mod coarsen;
 mod columns;
 mod components;
 mod error;
+mod faces;
 mod findings;
 mod laplace;
 mod layers;
@@ -33,6 +35,7 @@ mod tissue;
 mod transport;
 
 use columns::{Columns, EXPOSED, Point};
+use faces::Shares;
 use findings::Facts;
 use laplace::{Harmonic, Laplacian, Stop};
 use multigrid::{Hierarchy, Multigrid};
@@ -92,12 +95,21 @@ impl DepthMap {
 const CONVERGED: Stop = Stop {
     change: 2e-7,
     cycles: 500,
+    first: 1,
+};
+
+/// Enough to see at which angle the sheet meets the faces of the image, whatever the order of the axes.
+const ROUGH: Stop = Stop {
+    change: 1e-5,
+    cycles: 100,
+    first: 4,
 };
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
     change: 2e-3,
     cycles: 100,
+    first: 4,
 };
 
 /// Computes cortical depth for each voxel of a segmentation.
@@ -267,15 +279,24 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
         progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
     };
     let hierarchy = Hierarchy::build(&sheet.cells());
-    let depth = Laplacian::of_depth(sheet, thickness_mm);
+    let shares = Shares::of_any_angle(sheet, thickness_mm);
+    let mut depth = Laplacian::of_depth(sheet, shares);
     let mut coarser = Multigrid::new(&hierarchy, |cell| depth.arms(cell));
-    let depth = depth.solve(&mut coarser, 0.5, CONVERGED, &mut tick)?;
-    let harmonic = depth.into_par_iter().map(Harmonic::new).collect();
+    let mut values = vec![0.5; sheet.len()];
+    depth.solve(&mut coarser, &mut values, ROUGH, &mut tick)?;
+    if depth.judge_faces(&values) {
+        coarser.change_ends(|cell| depth.arms(cell));
+    }
+    depth.solve(&mut coarser, &mut values, CONVERGED, &mut tick)?;
+    let harmonic = values.par_iter().copied().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
     let exposure = Laplacian::of_exposure(sheet);
-    coarser.change_ends(|cell| exposure.arms(cell));
-    let exposure = exposure.solve(&mut coarser, 0.0, EXPOSURE, &mut late)?;
-    let exposure = exposure
+    values.fill(0.0);
+    if !exposure.is_solved_by(0.0) {
+        coarser.change_ends(|cell| exposure.arms(cell));
+        exposure.solve(&mut coarser, &mut values, EXPOSURE, &mut late)?;
+    }
+    let exposure = values
         .into_par_iter()
         .map(|value| (value * f64::from(EXPOSED)) as u16);
     Ok(Solved {

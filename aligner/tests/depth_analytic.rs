@@ -56,12 +56,13 @@ fn closed_shells_are_accurate() {
 
 #[test]
 fn a_torus_is_accurate() {
-    for (shape, bounds) in [
-        // 0.0512 here, and 0.050 was asked for: the labels have wide terraces where the ring is flat.
-        (Shape::Torus, (0.016, 0.053)),
-        (Shape::ObliqueTorus, (0.014, 0.037)),
+    for (shape, per_thickness, bounds) in [
+        // The labels have wide terraces where the ring is flat.
+        (Shape::Torus, 8, (0.016, 0.050)),
+        (Shape::Torus, 16, (0.006, 0.019)),
+        (Shape::ObliqueTorus, 8, (0.014, 0.037)),
     ] {
-        let sample = shape.sample(8, CUBES);
+        let sample = shape.sample(per_thickness, CUBES);
         assert_errors(&sample, &solve(&sample), Where::All, bounds);
     }
 }
@@ -88,13 +89,10 @@ fn cut_sheets_are_accurate_up_to_the_faces_of_the_image() {
     for (shape, all, core) in [
         (Shape::Slab, (0.013, 0.040), (0.003, 0.007)),
         (Shape::Cylinder, (0.022, 0.075), (0.006, 0.019)),
-        // Cut through its centre, the shell would be symmetric about the faces. That the sheet goes
-        // on straight is a wrong guess here, and its effect reaches into the small core.
-        // 0.0263 here, and a mean of 0.026 was asked for.
-        (Shape::Octant, (0.0265, 0.090), (0.014, 0.026)),
-        // The 95th percentile is 0.0483, and 0.045 was asked for: parts of the fold run along a face,
-        // where the image shows only one side of the sheet.
-        (Shape::Fold, (0.015, 0.049), (0.007, 0.020)),
+        // Cut through its centre, the shell is symmetric about the faces, nearly. Its core is small, and
+        // within reach of three faces.
+        (Shape::Octant, (0.026, 0.090), (0.014, 0.026)),
+        (Shape::Fold, (0.015, 0.045), (0.007, 0.020)),
     ] {
         let sample = shape.sample(16, CUBES);
         let map = solve(&sample);

@@ -51,7 +51,14 @@ impl Columns {
         let flattest = LEVEL / sheet.mean_thickness_mm();
         let known = pial.par_iter().zip(&white).zip(&exposure).enumerate();
         let level = known.filter(|&(number, ((pial, white), &exposure))| {
-            let slopes = || gradient(sheet, &harmonic, number, &sheet.links(number));
+            let slopes = || {
+                gradient(
+                    sheet,
+                    |at| harmonic[at].value(),
+                    number,
+                    &sheet.links(number),
+                )
+            };
             validity(pial, white, exposure) >= TRUSTED
                 && slopes().iter().map(|slope| slope * slope).sum::<f64>() < flattest * flattest
         });

@@ -175,7 +175,7 @@ fn near_faces(facts: &Facts<'_>) -> Option<String> {
     let ends_at_face = |direction: usize, link: &Link| {
         sheet.shape[direction / 2] > 1 && link.end() == End::Outside
     };
-    let cut = sheet.rim().any(|links| {
+    let cut = sheet.rim().any(|(_, links)| {
         links
             .iter()
             .enumerate()

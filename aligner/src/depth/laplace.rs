@@ -4,6 +4,7 @@
 //! 1938), solved by red-black relaxation with corrections from the coarser grids of `multigrid`. All distances are in mm.
 
 use super::coarsen::{Arm, Arms};
+use super::faces::{Shares, is_on_face};
 use super::mixing::Mixing;
 use super::multigrid::Multigrid;
 use super::relax::{Equation, NONE, Relaxation};
@@ -20,13 +21,12 @@ pub(super) struct Stop {
     pub(super) change: f64,
     /// Cycles at most.
     pub(super) cycles: u32,
+    /// Rounds over the coarser grids in the first cycle: from a constant, some find most of the solution.
+    pub(super) first: usize,
 }
 
 /// Sweeps between two corrections.
 const SWEEPS: u32 = 2;
-
-/// Rounds over the coarser grids in the first cycle: from a constant, they find most of the solution.
-const FIRST: usize = 4;
 
 /// Cycles without progress after which corrections are given up. The largest change may rise for a
 /// while although the mean one falls.
@@ -68,27 +68,27 @@ pub(super) struct Laplacian<'a> {
 }
 
 /// What holds on the surfaces and on the faces of the image.
-#[derive(Clone, Copy)]
 enum Boundary {
-    /// 0 on the pial and 1 on the white surface. On a face nothing is known: of the weight of each
-    /// axis only this share is kept where the image ends on it.
-    Depth([f64; 3]),
+    /// 0 on the pial and 1 on the white surface. On a face nothing is known.
+    Depth(Shares),
     /// 0 on both surfaces, 1 one voxel beyond a face.
     Exposure,
 }
 
 impl<'a> Laplacian<'a> {
-    /// The equation for the harmonic function from 0 (pial) to 1 (white).
-    ///
-    /// `thickness_mm` is typical for the sheet; it sets the condition at faces of the image.
-    ///
-    /// At a face nothing is known beyond. Zero flux (share 1) bends the level sets until they meet
-    /// the face at a right angle; dropping the axis (share 0, linear continuation) is unstable for
-    /// a sheet that runs along the face. The share in between goes with spacing / thickness, so
-    /// that the condition in mm does not depend on the resolution.
-    pub(super) fn of_depth(sheet: &'a Sheet, thickness_mm: f64) -> Self {
-        let share = |spacing: f64| (2.0 * spacing / thickness_mm).clamp(0.05, 1.0);
-        Self::new(sheet, Boundary::Depth(sheet.spacing.map(share)))
+    /// The equation for the harmonic function from 0 (pial) to 1 (white), with `shares` at the faces of
+    /// the image.
+    pub(super) fn of_depth(sheet: &'a Sheet, shares: Shares) -> Self {
+        Self::new(sheet, Boundary::Depth(shares))
+    }
+
+    /// Takes a rough solution to judge how the sheet meets the faces of the image; tells whether the
+    /// equation has changed.
+    pub(super) fn judge_faces(&mut self, rough: &[f64]) -> bool {
+        match &mut self.boundary {
+            Boundary::Depth(shares) => shares.judge(self.sheet, rough),
+            Boundary::Exposure => false,
+        }
     }
 
     /// The equation for the harmonic measure of the faces of the image: the share of random walks
@@ -107,7 +107,7 @@ impl<'a> Laplacian<'a> {
         }
     }
 
-    /// Solves from a constant until nothing changes; the values end within 0..1.
+    /// Solves from `values` until nothing changes; they end within 0..1.
     ///
     /// Each cycle relaxes, and adds a correction from coarser grids. Only black voxels need
     /// the correction, since red ones are then computed from them; and only red voxels have a
@@ -116,27 +116,25 @@ impl<'a> Laplacian<'a> {
     pub(super) fn solve(
         &self,
         coarser: &mut Multigrid<'_>,
-        start: f64,
+        values: &mut [f64],
         stop: Stop,
         tick: &mut Tick<'_>,
-    ) -> Result<Vec<f64>, Interrupted> {
+    ) -> Result<(), Interrupted> {
         let red = self.sheet.red;
-        let mut values = vec![start; self.sheet.len()];
-        if self.is_solved_by(start) {
-            return Ok(values);
-        }
-        let relaxation = Relaxation::new(self.sheet, self.weight, |links| self.equation(links));
+        let relaxation = Relaxation::new(self.sheet, self.weight, |number, links| {
+            self.equation(number, links)
+        });
         let mut mixing = Mixing::new(self.sheet.len() - red);
         let mut omega = 1.0;
         let mut best = (0, f64::INFINITY);
         for cycle in 1..=stop.cycles {
             for _ in 0..SWEEPS {
-                relaxation.sweep(&mut values, omega, mixing.moved());
+                relaxation.sweep(values, omega, mixing.moved());
             }
             let change = if omega == 1.0 {
-                relaxation.residual(&mut values);
+                relaxation.residual(values);
                 let (residual, blacks) = values.split_at_mut(red);
-                coarser.solve(residual, if cycle == 1 { FIRST } else { 1 });
+                coarser.solve(residual, if cycle == 1 { stop.first } else { 1 });
                 coarser.correct(blacks, mixing.moved());
                 mixing.mix(blacks)
             } else {
@@ -155,23 +153,23 @@ impl<'a> Laplacian<'a> {
         }
         let (reds, blacks) = values.split_at_mut(red);
         relaxation.relax_reds(reds, blacks, 1.0);
-        for value in &mut values {
+        for value in values {
             *value = value.clamp(0.0, 1.0);
         }
-        Ok(values)
+        Ok(())
     }
 
     /// True if no voxel asks for another value than this one.
-    fn is_solved_by(&self, value: f64) -> bool {
-        self.sheet.rim().all(|links| {
-            let equation = self.equation(links);
+    pub(super) fn is_solved_by(&self, value: f64) -> bool {
+        self.sheet.rim().all(|(number, links)| {
+            let equation = self.equation(number, links);
             equation.is_none_or(|equation| equation.mean(value) == value)
         })
     }
 
     /// The equation of a voxel without six grey neighbours; `None` if nothing ties it.
-    fn equation(&self, links: &Links) -> Option<Equation> {
-        let (ties, volume) = self.ties(links);
+    fn equation(&self, number: usize, links: &Links) -> Option<Equation> {
+        let (ties, volume) = self.ties(number, links);
         let mut equation = Equation {
             link: [NONE; 6],
             weight: [0.0; 6],
@@ -205,7 +203,7 @@ impl<'a> Laplacian<'a> {
             };
             return (std::array::from_fn(arm), 0.0);
         }
-        let (ties, volume) = self.ties(links);
+        let (ties, volume) = self.ties(cell, links);
         let mut arms = [Arm::Outside(0.0); 6];
         for (direction, tie) in ties.into_iter().enumerate() {
             let Some(tie) = tie else {
@@ -223,12 +221,13 @@ impl<'a> Laplacian<'a> {
 
     /// What a grey voxel is tied to in each direction, and the share of a voxel for which its
     /// equation speaks: with it, weights are the same both ways.
-    fn ties(&self, links: &Links) -> ([Option<Tie>; 6], f64) {
+    fn ties(&self, number: usize, links: &Links) -> ([Option<Tie>; 6], f64) {
         let mut ties = [None; 6];
         let (mut even, mut uneven) = (0.0, 0.0);
+        let shares = self.boundary.shares(number, links);
         for axis in 0..3 {
             let pair = [links[2 * axis], links[2 * axis + 1]];
-            let (ends, share) = self.boundary.apply(pair, axis);
+            let (ends, share) = self.boundary.apply(pair, shares[axis]);
             let span: f64 = ends.iter().map(|end| end.map_or(1.0, |(_, d)| d)).sum();
             let half = if ends[0].is_some() && ends[1].is_some() {
                 0.5 * span
@@ -263,13 +262,21 @@ struct Tie {
 }
 
 impl Boundary {
-    /// Value and distance in spacings at both ends of an axis, and the share of its weight; a grey
-    /// voxel counts with the value 0.
-    fn apply(self, pair: [Link; 2], axis: usize) -> ([Option<(f64, f64)>; 2], f64) {
+    /// The share of the weight of each axis where the image ends on it.
+    fn shares(&self, number: usize, links: &Links) -> [f64; 3] {
+        match self {
+            Self::Depth(shares) if is_on_face(links) => shares.at(number),
+            Self::Depth(_) | Self::Exposure => [1.0; 3],
+        }
+    }
+
+    /// Value and distance in spacings at both ends of an axis, and the share of its weight: `at_face` if
+    /// it ends at a face. A grey voxel counts with the value 0.
+    fn apply(&self, pair: [Link; 2], at_face: f64) -> ([Option<(f64, f64)>; 2], f64) {
         let ends = pair.map(|link| look(link, |_| 0.0));
         match self {
             Self::Depth(_) if ends[0].is_some() && ends[1].is_some() => (ends, 1.0),
-            Self::Depth(face) => (ends, face[axis]),
+            Self::Depth(_) => (ends, at_face),
             // Along an axis with one voxel nothing can leave.
             Self::Exposure if pair == [Link::OUTSIDE; 2] => ([None; 2], 1.0),
             Self::Exposure => {
@@ -294,16 +301,15 @@ fn look(link: Link, read: impl Fn(usize) -> f64) -> Option<(f64, f64)> {
     }
 }
 
-/// Gradient of `values` at a grey voxel with these neighbours, in 1/mm along the voxel axes: three-point differences on
-/// uneven distances, one-sided at faces of the image, zero along an axis with one voxel.
+/// Gradient at a grey voxel with these neighbours, in 1/mm along the voxel axes, of the values that `read`
+/// gives: three-point differences on uneven distances, one-sided at faces of the image, zero along an axis with one voxel.
 #[inline]
 pub(super) fn gradient(
     sheet: &Sheet,
-    values: &[Harmonic],
+    read: impl Fn(usize) -> f64,
     number: usize,
     links: &Links,
 ) -> [f64; 3] {
-    let read = |other: usize| values[other].value();
     if all_grey(links) {
         return std::array::from_fn(|axis| {
             let [low, high] = [links[2 * axis], links[2 * axis + 1]];
@@ -312,7 +318,7 @@ pub(super) fn gradient(
     }
     let here = read(number);
     std::array::from_fn(|axis| {
-        let [low, high] = [links[2 * axis], links[2 * axis + 1]].map(|link| look(link, read));
+        let [low, high] = [links[2 * axis], links[2 * axis + 1]].map(|link| look(link, &read));
         let slope = match (low, high) {
             (None, None) => 0.0,
             (None, Some((value, distance))) => (value - here) / distance,
@@ -346,24 +352,24 @@ mod tests {
         let stop = Stop {
             change: 1e-9,
             cycles: 50,
+            first: 4,
         };
         let mut last = 0;
         let hierarchy = Hierarchy::build(&sheet.cells());
-        let laplacian = Laplacian::of_depth(&sheet, 5.0);
+        let laplacian = Laplacian::of_depth(&sheet, Shares::of_any_angle(&sheet, 5.0));
         let mut coarser = Multigrid::new(&hierarchy, |cell| laplacian.arms(cell));
-        let values = laplacian
-            .solve(&mut coarser, 0.5, stop, &mut |cycle, _| {
+        let mut values = vec![0.5; sheet.len()];
+        laplacian
+            .solve(&mut coarser, &mut values, stop, &mut |cycle, _| {
                 last = cycle;
                 Ok(())
             })
             .unwrap();
         assert!(last < 25, "{last} cycles");
-        let values: Vec<Harmonic> = values.into_iter().map(Harmonic::new).collect();
         for (number, &value) in values.iter().enumerate() {
-            let value = value.value();
             let expected = (sheet.position(number)[0] as f64 - 2.5) / 10.0;
             assert!((value - expected).abs() < 1e-4);
-            let slope = gradient(&sheet, &values, number, &sheet.links(number));
+            let slope = gradient(&sheet, |at| values[at], number, &sheet.links(number));
             assert!((slope[0] - 0.2).abs() < 1e-3 && slope[1].abs() < 1e-6);
         }
     }

@@ -71,20 +71,20 @@ pub(super) struct Relaxation<'a> {
 }
 
 impl<'a> Relaxation<'a> {
-    /// `weight` is that of a grey neighbour along each axis where all six are grey; `equation` holds
-    /// elsewhere, and is `None` for a voxel that nothing ties.
+    /// `weight` is that of a grey neighbour along each axis where all six are grey; `equation`, of the
+    /// voxel's number and links, holds elsewhere, and is `None` for a voxel that nothing ties.
     pub(super) fn new(
         sheet: &'a Sheet,
         weight: [f64; 3],
-        equation: impl Fn(&Links) -> Option<Equation> + Sync,
+        equation: impl Fn(usize, &Links) -> Option<Equation> + Sync,
     ) -> Self {
         let inside = 2.0 * weight.iter().sum::<f64>();
         Self {
             red: sheet.red,
             share: weight.map(|weight| weight / inside),
             inside,
-            reds: Colour::new(&sheet.reds, sheet.red as u32, &equation),
-            blacks: Colour::new(&sheet.blacks, 0, &equation),
+            reds: Colour::new(&sheet.reds, [0, sheet.red], &equation),
+            blacks: Colour::new(&sheet.blacks, [sheet.red, 0], &equation),
         }
     }
 
@@ -135,14 +135,18 @@ impl<'a> Relaxation<'a> {
 }
 
 impl<'a> Colour<'a> {
+    /// `starts` are the numbers of the first voxel of this colour and of the other.
     fn new(
         blocks: &'a [Block],
-        other: u32,
-        equation: impl Fn(&Links) -> Option<Equation> + Sync,
+        starts: [usize; 2],
+        equation: impl Fn(usize, &Links) -> Option<Equation> + Sync,
     ) -> Self {
-        let rim = blocks.par_iter().map(|block| {
+        let [first, other] = starts;
+        let other = other as u32;
+        let rim = blocks.par_iter().enumerate().map(|(place, block)| {
             let tied = block.rim.iter().filter_map(|rim| {
-                let equation = equation(&rim.links)?;
+                let number = first + place * BLOCK + usize::from(rim.cell);
+                let equation = equation(number, &rim.links)?;
                 Some(Tied {
                     cell: rim.cell,
                     link: equation

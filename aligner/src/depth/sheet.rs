@@ -256,10 +256,15 @@ impl Sheet {
         (&blocks[place / BLOCK], place % BLOCK)
     }
 
-    /// The voxels that surfaces or faces of the image tie.
-    pub(super) fn rim(&self) -> impl Iterator<Item = &Links> {
-        let blocks = self.reds.iter().chain(&self.blacks);
-        blocks.flat_map(|block| block.rim.iter().map(|rim| &rim.links))
+    /// Number and neighbours of the voxels that surfaces or faces of the image tie, by ascending number.
+    pub(super) fn rim(&self) -> impl Iterator<Item = (usize, &Links)> {
+        let starts = |first: usize| (0..).map(move |block| first + block * BLOCK);
+        let reds = starts(0).zip(&self.reds);
+        let blacks = starts(self.red).zip(&self.blacks);
+        reds.chain(blacks).flat_map(|(start, block)| {
+            let rim = block.rim.iter();
+            rim.map(move |rim| (start + usize::from(rim.cell), &rim.links))
+        })
     }
 
     /// The grey voxels, to be merged into coarser cells.
@@ -281,7 +286,7 @@ impl Sheet {
     /// Depends only on counts, and so not on the orientation of the axes.
     pub(super) fn mean_thickness_mm(&self) -> f64 {
         let mut faces = [0_usize; 3];
-        for links in self.rim() {
+        for (_, links) in self.rim() {
             for (direction, link) in links.iter().enumerate() {
                 faces[direction / 2] += usize::from(matches!(link.end(), End::Surface { .. }));
             }
@@ -317,16 +322,19 @@ pub(super) fn position(shape: [usize; 3], flat: usize) -> [usize; 3] {
     ]
 }
 
-/// Flat index of the neighbour in one of the six directions, if it lies in the image.
-pub(super) fn neighbour(shape: [usize; 3], flat: usize, direction: usize) -> Option<usize> {
-    let axis = direction / 2;
-    let stride = [1, shape[0], shape[0] * shape[1]][axis];
-    let at = position(shape, flat)[axis];
-    if direction.is_multiple_of(2) {
-        (at > 0).then(|| flat - stride)
-    } else {
-        (at + 1 < shape[axis]).then_some(flat + stride)
-    }
+/// Direction and flat index of each neighbour that lies in the image, of the voxel at this index.
+#[inline]
+pub(super) fn neighbours(shape: [usize; 3], at: [usize; 3]) -> impl Iterator<Item = (u8, usize)> {
+    let strides = [1, shape[0], shape[0] * shape[1]];
+    let flat = at[0] + strides[1] * at[1] + strides[2] * at[2];
+    (0..3_usize)
+        .flat_map(move |axis| {
+            let low = (at[axis] > 0).then(|| flat - strides[axis]);
+            let high = (at[axis] + 1 < shape[axis]).then(|| flat + strides[axis]);
+            let direction = 2 * axis as u8;
+            [(direction, low), (direction + 1, high)]
+        })
+        .filter_map(|(direction, there)| Some((direction, there?)))
 }
 
 fn number_by_colour(state: &[u8], shape: [usize; 3]) -> (Vec<u32>, usize) {
@@ -346,14 +354,15 @@ fn number_by_colour(state: &[u8], shape: [usize; 3]) -> (Vec<u32>, usize) {
 }
 
 fn link_voxel(state: &[u8], number: &[u32], shape: [usize; 3], flat: usize) -> Links {
-    std::array::from_fn(|direction| match neighbour(shape, flat, direction) {
-        None => Link::OUTSIDE,
-        Some(other) => match state[other] {
+    let mut links = [Link::OUTSIDE; 6];
+    for (direction, other) in neighbours(shape, position(shape, flat)) {
+        links[usize::from(direction)] = match state[other] {
             CSF => Link::surface(false, 0.5),
             WHITE => Link::surface(true, 0.5),
             _ => Link::grey(number[other]),
-        },
-    })
+        };
+    }
+    links
 }
 
 #[cfg(test)]

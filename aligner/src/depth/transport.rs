@@ -174,7 +174,7 @@ impl Transport<'_> {
 
     fn stencil(&self, number: usize) -> Stencil {
         let links = self.sheet.links(number);
-        let slopes = gradient(self.sheet, self.harmonic, number, &links);
+        let slopes = gradient(self.sheet, |at| self.harmonic[at].value(), number, &links);
         Stencil {
             square: slopes.iter().map(|slope| slope * slope).sum(),
             inflows: std::array::from_fn(|axis| self.inflow(number, axis, slopes[axis], &links)),
