@@ -269,25 +269,18 @@ struct Solved {
 
 fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> {
     let thickness_mm = sheet.mean_thickness_mm();
-    let start = -libm::log(0.1);
-    let whole = -libm::log(CONVERGED.change);
-    let mut last_change = 0.0;
-    let mut tick = |cycle, change| {
-        last_change = change;
-        // Changes shrink by a constant factor per cycle.
-        let share = ((-libm::log(change) - start) / (whole - start)).clamp(0.0, 1.0);
-        progress(observer, 0.2 + (SOLVED - 0.2) * share, Some(cycle))
-    };
     let hierarchy = Hierarchy::build(&sheet.cells());
     let shares = Shares::of_any_angle(sheet, thickness_mm);
     let mut depth = Laplacian::of_depth(sheet, shares);
     let mut coarser = Multigrid::new(&hierarchy, |cell| depth.arms(cell));
     let mut values = vec![0.5; sheet.len()];
+    let mut tick = ticks(observer, [0.2, 0.45], ROUGH);
     depth.solve(&mut coarser, &mut values, ROUGH, &mut tick)?;
     if depth.judge_faces(&values) {
         coarser.change_ends(|cell| depth.arms(cell));
     }
-    depth.solve(&mut coarser, &mut values, CONVERGED, &mut tick)?;
+    let mut tick = ticks(observer, [0.45, SOLVED], CONVERGED);
+    let change = depth.solve(&mut coarser, &mut values, CONVERGED, &mut tick)?;
     let harmonic = values.par_iter().copied().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
     let exposure = Laplacian::of_exposure(sheet);
@@ -302,8 +295,25 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
     Ok(Solved {
         harmonic,
         exposure: exposure.collect(),
-        change: last_change,
+        change,
     })
+}
+
+/// Reports each cycle of a solution that takes this share of the work.
+fn ticks(
+    observer: &dyn Observer,
+    [from, to]: [f64; 2],
+    stop: Stop,
+) -> impl FnMut(u32, f64) -> Result<(), Interrupted> {
+    // Changes shrink by a constant factor per cycle, mostly.
+    let start = -libm::log(0.1);
+    let whole = -libm::log(stop.change);
+    let mut furthest = 0.0_f64;
+    move |cycle, change| {
+        let share = (-libm::log(change) - start) / (whole - start);
+        furthest = furthest.max(share.min(1.0));
+        progress(observer, from + (to - from) * furthest, Some(cycle))
+    }
 }
 
 /// Median; for an even number of values the upper one of the middle. Reorders `values`.

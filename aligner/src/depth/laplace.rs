@@ -107,7 +107,8 @@ impl<'a> Laplacian<'a> {
         }
     }
 
-    /// Solves from `values` until nothing changes; they end within 0..1.
+    /// Solves from `values` until nothing changes; they end within 0..1. Returns the largest
+    /// change of the last cycle.
     ///
     /// Each cycle relaxes, and adds a correction from coarser grids. Only black voxels need
     /// the correction, since red ones are then computed from them; and only red voxels have a
@@ -119,7 +120,7 @@ impl<'a> Laplacian<'a> {
         values: &mut [f64],
         stop: Stop,
         tick: &mut Tick<'_>,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<f64, Interrupted> {
         let red = self.sheet.red;
         let relaxation = Relaxation::new(self.sheet, self.weight, |number, links| {
             self.equation(number, links)
@@ -127,6 +128,7 @@ impl<'a> Laplacian<'a> {
         let mut mixing = Mixing::new(self.sheet.len() - red);
         let mut omega = 1.0;
         let mut best = (0, f64::INFINITY);
+        let mut last = f64::INFINITY;
         for cycle in 1..=stop.cycles {
             for _ in 0..SWEEPS {
                 relaxation.sweep(values, omega, mixing.moved());
@@ -141,6 +143,7 @@ impl<'a> Laplacian<'a> {
                 mixing.take()
             };
             tick(cycle, change)?;
+            last = change;
             if change < stop.change {
                 break;
             }
@@ -156,7 +159,7 @@ impl<'a> Laplacian<'a> {
         for value in values {
             *value = value.clamp(0.0, 1.0);
         }
-        Ok(())
+        Ok(last)
     }
 
     /// True if no voxel asks for another value than this one.
