@@ -24,10 +24,11 @@ utils.schema_contents = functools.lru_cache(maxsize=None)(utils.schema_contents)
 
 
 class Loader(yaml.CSafeLoader):
-    """Numbers as the API server reads them: 1e-09 needs no point."""
+    """As the API server reads: 1e-09 is a number without a point, and `=` is text."""
 
 
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+Loader.add_constructor("tag:yaml.org,2002:value", Loader.construct_yaml_str)
 
 
 def documents(file):
