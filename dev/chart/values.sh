@@ -58,11 +58,23 @@ finds_a_wrong_pod() {
   ! "$VENV/bin/python" "$ROOT/dev/chart/scan.py" "$WORK/wrong.yaml" > "$WORK/scan.log" && grep -q 'CKV_K8S_22.*nothing explains' "$WORK/scan.log"
 }
 
+# The operator's tests compare these with its calls (tests/faults/economy.rs); they read _helpers.tpl.
+rights_are_in_one_place() {
+  diff <(cd "$CHART/templates" && grep -l 'verbs:' -r . | sort) <(printf '%s\n' ./_helpers.tpl ./aggregated-roles.yaml)
+}
+# Prometheus' own engine is built the first time: about two minutes of CPU.
+alerts_speak() {
+  need_go
+  (cd "$ROOT/dev/promql" && CGO_ENABLED=0 GOFLAGS="-mod=readonly -p=2" go test -count=1 ./...)
+}
+
 test_value_sets() {
   local file name count=0
   mkdir -p "$SETS"
   make_namespace voluba-ci
   check "README.md and the copy of crds/ are up to date" "$ROOT/dev/generate-chart.sh" --check
+  check "the operator's rights are written in one place" rights_are_in_one_place
+  check "alerts speak when they should, and the dashboard's queries can be read" alerts_speak
   for file in "$CHART"/ci/*-values.yaml "$ROOT"/deploy/*/values*.yaml; do
     name=$(set_name "$file")
     check "$name: lint finds nothing" helm lint --strict --quiet "$CHART" --values "$file"

@@ -1,0 +1,3 @@
+module voluba-align/dev/promql
+
+go 1.26.0
