@@ -73,6 +73,7 @@ test_value_sets() {
   mkdir -p "$SETS"
   make_namespace voluba-ci
   check "README.md and the copy of crds/ are up to date" "$ROOT/dev/generate-chart.sh" --check
+  check "the package has what chart-verifier asks for" package_is_complete
   check "the operator's rights are written in one place" rights_are_in_one_place
   check "alerts speak when they should, and the dashboard's queries can be read" alerts_speak
   for file in "$CHART"/ci/*-values.yaml "$ROOT"/deploy/*/values*.yaml; do
@@ -91,6 +92,21 @@ test_value_sets() {
   check "checkov: no unexplained failure in them and in those Jobs" \
     "$VENV/bin/python" "$ROOT/dev/chart/scan.py" "$SETS"/*.yaml "$ROOT"/operator/tests/golden/*.yaml
   check "checkov finds a writable root" finds_a_wrong_pod
+}
+
+# What chart-verifier asks of every chart, of the package that would be published.
+package_is_complete() {
+  local package files file
+  helm package "$CHART" --destination "$WORK" >/dev/null
+  package=("$WORK"/voluba-align-*.tgz)
+  files=$(tar -tzf "${package[0]}")
+  for file in Chart.yaml README.md values.yaml values.schema.json templates/NOTES.txt templates/tests/operator-runs.yaml; do
+    grep -qx "voluba-align/$file" <<< "$files" || { echo "no $file in the package"; return 1; }
+  done
+  ! grep -E '^voluba-align/(crds|ci)/' <<< "$files" || return 1
+  helm show chart "${package[0]}" > "$WORK/chart.yaml"
+  grep -qx 'apiVersion: v2' "$WORK/chart.yaml" && grep -q '^kubeVersion: ' "$WORK/chart.yaml" \
+    && grep -q 'charts.openshift.io/name: ' "$WORK/chart.yaml"
 }
 
 fails_with() { echo "$1"; return 1; }
