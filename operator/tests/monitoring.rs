@@ -1,5 +1,11 @@
 //! Alerts, dashboard and documentation name metrics and labels that the operator really exports.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
