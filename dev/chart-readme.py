@@ -25,7 +25,7 @@ static data (the templates' depth maps) and the least rights that the operator n
 
 ```console
 helm install voluba-align charts/voluba-align --namespace voluba --create-namespace --values my-values.yaml
-helm test voluba-align --namespace voluba
+helm test voluba-align --namespace voluba      # once the static data is there: it reads every template
 ```
 
 `helm uninstall` keeps the custom resource definition, and with it all requests, and the claim with
