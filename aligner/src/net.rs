@@ -127,6 +127,15 @@ pub trait Sink: std::fmt::Debug + Send + Sync {
         network: &Network,
         observer: &dyn Observer,
     ) -> Result<String, NetError>;
+
+    /// Where viewers find stored volumes, in the order of their names; none where they do not, or
+    /// where it cannot be found out: the volumes are stored all the same.
+    fn layers(
+        &self,
+        names: &[&str],
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Vec<Option<WebUrl>>;
 }
 
 /// A file on a web server.
@@ -177,5 +186,14 @@ impl Sink for ImageService {
         observer: &dyn Observer,
     ) -> Result<String, NetError> {
         Self::store(self, volume, network, observer)
+    }
+
+    fn layers(
+        &self,
+        names: &[&str],
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Vec<Option<WebUrl>> {
+        Self::layers(self, names, network, observer)
     }
 }
