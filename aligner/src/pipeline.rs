@@ -19,6 +19,7 @@ use crate::{
     progress::Reporter,
     quality::{self, Subject},
     registration::{self, Registration, RegistrationError, RegistrationInput},
+    summary,
     viewer::{self, Layer},
     volume::Volume,
 };
@@ -42,7 +43,9 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     let depth = patch_depth(job, source, reporter, &mut warnings)?;
     enter(Stage::Register)?;
     let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
-    let registration = register(job, &loaded, &depth, &landmarks, reporter)?;
+    let registration = register(job, &loaded, &depth, &landmarks, reporter)
+        // There will be no report to say them, and one of them may be the reason.
+        .inspect_err(|_| warnings.iter().for_each(|warning| summary::warn(warning)))?;
     warnings.extend(registration.warnings.iter().cloned());
     warnings.extend(landmarks.warnings(&registration));
     enter(Stage::Resample)?;

@@ -77,7 +77,7 @@ fn between(args: &ConvertArgs, from: Space, to: Space) -> Result<Affine, Error> 
     }
     let path = args.patch.as_deref().ok_or_else(|| {
         Error::Usage(format!(
-            "from {from:?} to {to:?} space: add --patch FILE, a volume of the patch, for its header"
+            "between {from:?} and {to:?} space: add --patch FILE, a volume of the patch, for its header"
         ))
     })?;
     let header = nifti::read_header(path).map_err(|source| Error::volume("patch", source))?;
