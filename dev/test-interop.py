@@ -67,6 +67,19 @@ def simpleitk(results, ours):
     close("SimpleITK: template onto the patch through warp and affine", ours, sitk.GetArrayFromImage(image).T, 1e-3)
 
 
+def converted(aligner, results, folder):
+    """The placement as an ITK file, from the matrix that the request states."""
+    placement = json.loads((results / "report.json").read_text())["placement"]
+    np.savetxt(folder / "placement.txt", placement["matrix"])
+    subprocess.run([aligner, "convert", "--placement", folder / "placement.txt", "--space", placement["space"],
+                    "--patch", DATA / "patch_image.nii.gz", "-o", folder / "placement.tfm"], check=True)
+    start = np.random.default_rng(5).uniform(-50, 50, (50, 3)).tolist()
+    ours, written = (sitk.ReadTransform(str(path)) for path in (folder / "placement.tfm", results / "affine.txt"))
+    worst = max(np.abs(np.subtract(ours.TransformPoint(p), written.TransformPoint(p))).max() for p in start)
+    moved = max(np.abs(np.subtract(ours.TransformPoint(p), p)).max() for p in start)
+    check("SimpleITK: a converted placement", worst < 1e-6 and moved > 1, f"largest {worst:.1e} mm, moved {moved:.1f} mm")
+
+
 def points(aligner, results, folder):
     """Points of the patch through each transform and through both, beside nitransforms."""
     patch = nib.load(DATA / "patch_image.nii.gz")
@@ -125,6 +138,7 @@ def main():
     close("antsApplyTransforms: template onto the patch through warp and affine", ours, theirs, 1e-3)
     simpleitk(results, ours)
     points(aligner, results, folder)
+    converted(aligner, results, folder)
     linear = ants_apply("tl.nii.gz", data("template_depth.nii.gz"), data("patch_image.nii.gz"), path("affine.txt"))
     check("the warp matters", np.abs(linear - theirs).mean() > 0.01, f"mean change {np.abs(linear - theirs).mean():.3f}")
     patch_depth = values(path("patch_segmentation-equivolumetric-depth.nii.gz"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""test-page.py BROWSER PAGE WORK: looks at a page of the aligner with a headless browser.
+"""test-page.py BROWSER PAGE DEPTH_PAGE WORK: looks at the pages of the aligner with a headless browser.
 
 Once as it is, once with the pictures before the registration chosen. A request of the page to the
 network would show in the browser's own log, as that of a control page must.
@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-BROWSER, PAGE, WORK = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+BROWSER, (PAGE, DEPTH_PAGE, WORK) = sys.argv[1], map(Path, sys.argv[2:])
 # Colours of the lines of the template and of the patch.
 TEMPLATE, PATCH = (0, 200, 255), (255, 176, 0)
+# Of the lines of depth, from the pial surface to the white matter.
+DEPTH = (0, 114, 255), (0, 190, 190), (240, 228, 66), (240, 150, 30), (230, 50, 40)
 passed = failed = 0
 
 
@@ -77,6 +79,12 @@ def main():
     # Before the registration the template's lines leave more of the patch's uncovered.
     patch, patch_before = count(seen, PATCH), count(seen_before, PATCH)
     check("before, more of the patch's lines lie bare", patch_before > 1.2 * patch, (patch_before, patch))
+    seen, asked = look(DEPTH_PAGE, "depth")
+    check("nothing is asked of the network for the page of the depth", not asked, asked)
+    lines = [count(seen, colour) for colour in DEPTH]
+    check("the lines of five depths are seen", min(lines) > 300, lines)
+    green, red = count(seen, (40, 150, 70)), count(seen, (200, 30, 40), reach=40)
+    check("known and unknown depth is seen", green > 5000 and red > 100, (green, red))
     print(f"page: {passed} passed, {failed} failed")
     sys.exit(failed > 0)
 

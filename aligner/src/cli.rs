@@ -41,7 +41,7 @@ pub struct Global {
 pub enum Command {
     /// Run a whole request: depth, registration, resampling, report.
     Run(RunArgs),
-    /// Check a request without running it; prints every violation.
+    /// Check a request without running it; prints every violation, or the memory that a run takes.
     Validate(ValidateArgs),
     /// Compute the equivolumetric cortical depth from a segmentation.
     Depth(DepthArgs),
@@ -49,6 +49,8 @@ pub enum Command {
     Register(RegisterArgs),
     /// Carry an image, or points, through transforms.
     Apply(ApplyArgs),
+    /// Write a placement, or landmarks, in another format or for another patch space.
+    Convert(ConvertArgs),
     /// Show what a volume's header says, and how tools will read it.
     Inspect(InspectArgs),
     /// Run the bundled example.
@@ -60,15 +62,23 @@ pub enum Command {
 pub struct RunArgs {
     /// The request, YAML or JSON: the file that `kubectl apply` takes.
     pub request: PathBuf,
+    /// Where the names in the request lie.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// What may be reached beyond the file system.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// Where the names in a request lie.
+#[derive(Debug, Default, Args)]
+pub struct PlaceArgs {
     /// Folder that stands for a persistent volume claim of the request.
     #[arg(long, value_name = "NAME=DIR", value_parser = named_path)]
     pub claim: Vec<(String, PathBuf)>,
     /// Depth map of a template; the first one is the default.
     #[arg(long, value_name = "NAME=FILE", value_parser = named_path)]
     pub template: Vec<(String, PathBuf)>,
-    /// What may be reached beyond the file system.
-    #[command(flatten)]
-    pub network: NetworkArgs,
 }
 
 /// What may be reached beyond the file system.
@@ -98,6 +108,9 @@ pub struct NetworkArgs {
 pub struct ValidateArgs {
     /// The request, YAML or JSON.
     pub request: PathBuf,
+    /// With a template, the files are looked at, too, and the memory that a run takes is told.
+    #[command(flatten)]
+    pub places: PlaceArgs,
 }
 
 /// Options of `depth`.
@@ -118,6 +131,9 @@ pub struct DepthArgs {
     /// unknown.
     #[arg(long, value_name = "FILE", requires = "layer_count")]
     pub layers: Option<PathBuf>,
+    /// A page for a person to write (HTML, one file): pictures, validity, thickness, warnings.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Number of layers, 1 to 255.
     #[arg(long, value_name = "N", requires = "layers")]
     pub layer_count: Option<NonZero<u8>>,
@@ -200,6 +216,35 @@ pub struct ApplyArgs {
     /// How values between voxels are found.
     #[arg(long, value_enum, default_value = "linear")]
     pub interpolation: InterpolationArg,
+}
+
+/// Options of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// A placement in any form that `register` reads.
+    #[arg(
+        long,
+        required_unless_present = "landmarks",
+        conflicts_with = "landmarks"
+    )]
+    pub placement: Option<PathBuf>,
+    /// Landmarks in any form that `register` reads.
+    #[arg(long)]
+    pub landmarks: Option<PathBuf>,
+    /// Patch space of what is read. Omitted: what its format implies, else viewer.
+    #[arg(long, value_enum)]
+    pub space: Option<SpaceArg>,
+    /// Patch space of what is written. Omitted: physical for a placement as .json or .tfm, viewer
+    /// for landmarks as .json, else that of what is read.
+    #[arg(long, value_enum)]
+    pub to_space: Option<SpaceArg>,
+    /// A volume of the patch: its header tells how its spaces lie. Needed if the space changes.
+    #[arg(long)]
+    pub patch: Option<PathBuf>,
+    /// The file to write. A placement: .json (VoluBA's transformMatrix.json), .tfm (ITK), else
+    /// text; landmarks: .json (VoluBA's landmark-pairs.json), else CSV.
+    #[arg(long, short)]
+    pub output: PathBuf,
 }
 
 /// Options of `inspect`.

@@ -1,6 +1,7 @@
 //! What each command does: from its arguments to the library and back to text.
 
 mod apply;
+mod convert;
 mod inspect;
 mod register;
 
@@ -9,13 +10,14 @@ use std::{io::Write, sync::Arc};
 use alignment_api::{Labels, Report};
 
 use crate::{
-    cli::{Cli, Command, DemoArgs, DepthArgs, NetworkArgs, RunArgs, ValidateArgs},
+    cli::{Cli, Command, DemoArgs, DepthArgs, NetworkArgs, PlaceArgs, RunArgs, ValidateArgs},
     depth,
     error::Error,
-    io::nifti,
+    io::{atomic, nifti},
     job::{self, Job, Mounts},
+    load,
     net::{self, Network, policy::Policy, token::TokenFile},
-    outputs, pipeline,
+    outputs, page, pipeline,
     progress::{ProgressMode, Reporter},
     summary,
 };
@@ -38,6 +40,7 @@ pub fn execute(cli: &Cli, out: &mut dyn Write) -> Result<Option<Report>, Error> 
         Command::Validate(args) => validate(args, out).map(|()| None),
         Command::Depth(args) => compute_depth(args, cli.global.quiet, &reporter).map(|()| None),
         Command::Apply(args) => apply::apply(args).map(|()| None),
+        Command::Convert(args) => convert::convert(args).map(|()| None),
         Command::Inspect(args) => inspect::inspect(args, out).map(|()| None),
     };
     reporter.finish();
@@ -58,12 +61,16 @@ pub fn execute(cli: &Cli, out: &mut dyn Write) -> Result<Option<Report>, Error> 
 
 fn run(args: &RunArgs, reporter: &Reporter) -> Result<Report, Error> {
     let document = job::read_request(&args.request)?;
-    let mounts = Mounts {
-        claims: args.claim.iter().cloned().collect(),
-        templates: args.template.clone(),
-        network: Arc::new(network(&args.network)?),
-    };
+    let mounts = mounts(&args.places, network(&args.network)?);
     pipeline::run(&Job::from_request(&document, &mounts)?, reporter)
+}
+
+fn mounts(places: &PlaceArgs, network: Network) -> Mounts {
+    Mounts {
+        claims: places.claim.iter().cloned().collect(),
+        templates: places.template.clone(),
+        network: Arc::new(network),
+    }
 }
 
 fn network(args: &NetworkArgs) -> Result<Network, Error> {
@@ -87,11 +94,13 @@ fn demo(args: &DemoArgs, reporter: &Reporter) -> Result<Report, Error> {
     let data = args.examples.join("data");
     let run_args = RunArgs {
         request: args.examples.join("request.yaml"),
-        claim: vec![
-            ("patches".to_owned(), data.clone()),
-            ("results".to_owned(), args.output.clone()),
-        ],
-        template: vec![("example".to_owned(), data.join("template_depth.nii.gz"))],
+        places: PlaceArgs {
+            claim: vec![
+                ("patches".to_owned(), data.clone()),
+                ("results".to_owned(), args.output.clone()),
+            ],
+            template: vec![("example".to_owned(), data.join("template_depth.nii.gz"))],
+        },
         network: NetworkArgs::default(),
     };
     run(&run_args, reporter)
@@ -103,7 +112,18 @@ fn validate(args: &ValidateArgs, out: &mut dyn Write) -> Result<(), Error> {
     if !violations.is_empty() {
         return Err(Error::Request(violations));
     }
-    let _ = writeln!(out, "{}: valid", args.request.display());
+    let request = args.request.display();
+    if args.places.template.is_empty() {
+        let _ = writeln!(out, "{request}: valid");
+        return Ok(());
+    }
+    let job = Job::from_request(&document, &mounts(&args.places, Network::default()))?;
+    let bytes = load::predict(&job)?;
+    let mebibytes = bytes.div_ceil(1 << 20);
+    let _ = writeln!(
+        out,
+        "{request}: valid; a run takes about {mebibytes} MiB of memory ({bytes} bytes)"
+    );
     Ok(())
 }
 
@@ -122,10 +142,9 @@ fn compute_depth(args: &DepthArgs, quiet: bool, reporter: &Reporter) -> Result<(
         .map_err(|source| Error::volume("segmentation", source))?;
     let tissues = depth::tissues_from_labels(&read.volume, &labels)?;
     let map = depth::compute(&tissues, reporter)?;
+    let warnings = [read.header.warnings.clone(), map.warnings.clone()].concat();
     if !quiet {
-        for warning in read.header.warnings.iter().chain(&map.warnings) {
-            summary::warn(warning);
-        }
+        warnings.iter().for_each(|warning| summary::warn(warning));
     }
     outputs::write_depth(&args.output, &map.depth)?;
     if let Some(path) = &args.validity {
@@ -133,6 +152,18 @@ fn compute_depth(args: &DepthArgs, quiet: bool, reporter: &Reporter) -> Result<(
     }
     if let Some(path) = &args.thickness {
         outputs::write_thickness(path, &map.thickness_mm())?;
+    }
+    if let Some(path) = &args.report {
+        let name = args.segmentation.file_name().unwrap_or_default();
+        let page = page::render_depth(&page::DepthSubject {
+            name: &name.to_string_lossy(),
+            sha256: &read.sha256,
+            tissues: &tissues,
+            map: &map,
+            thickness_mm: &map.thickness_mm(),
+            warnings: &warnings,
+        });
+        atomic::write(path, |out| out.write_all(page.as_bytes()))?;
     }
     if let (Some(path), Some(count)) = (&args.layers, args.layer_count) {
         let layers = depth::layers(&tissues, &map, count);

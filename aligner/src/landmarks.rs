@@ -13,6 +13,8 @@ use crate::{
     resample,
 };
 
+/// Pairs whose points are swapped lie apart by less than this share of what they do as they are.
+const SWAPPED: f64 = 0.25;
 /// Below this share of its weight, a pair is warned of.
 const DOWN_WEIGHTED: f64 = 0.5;
 /// Most pairs that an error message names.
@@ -66,6 +68,10 @@ impl Landmarks {
             }
         };
         let pairs = job.landmarks.iter().enumerate().map(place).collect();
+        let to_template = placement::patch_to_template(grid, &job.placement)
+            .ok_or_else(singular)?
+            .after(&to_patch);
+        warnings.extend(swapped(&job.landmarks, &to_template));
         Ok(Self { pairs })
     }
 
@@ -194,4 +200,54 @@ pub fn mean_residuals(residuals: &[LandmarkResidual]) -> Option<(f64, f64)> {
         used.iter().map(|pair| value(pair)).sum::<f64>() / used.len() as f64
     };
     (!used.is_empty()).then(|| (mean(|pair| pair.before_mm), mean(|pair| pair.after_mm)))
+}
+
+/// A warning if the active pairs fit the placement with their two points swapped. `to_template`: the
+/// landmarks' patch space → template physical space, mm.
+fn swapped(landmarks: &[Landmark], to_template: &Affine) -> Option<String> {
+    let mean = |points: fn(&Landmark) -> [[f64; 3]; 2]| {
+        let active = landmarks.iter().filter(|pair| pair.active).map(points);
+        let distances: Vec<f64> = active
+            .map(|[patch, template]| distance(to_template.apply(patch), template))
+            .collect();
+        distances.iter().sum::<f64>() / distances.len().max(1) as f64
+    };
+    let given = mean(|pair| [pair.patch, pair.template]);
+    let turned = mean(|pair| [pair.template, pair.patch]);
+    (turned < SWAPPED * given).then(|| {
+        format!(
+            "the landmarks fit the placement with their two points swapped ({turned:.2} mm apart, as they are {given:.2} mm): `template` is the point in the template, `patch` the one in the patch"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_in_the_wrong_roles_are_recognised() {
+        let to_template = Affine::translation([30.0, -60.0, 10.0]);
+        let pair = |patch: [f64; 3]| {
+            let mut template = to_template.apply(patch);
+            template[0] += 0.7;
+            Landmark {
+                name: None,
+                template,
+                patch,
+                active: true,
+                weight: 1.0,
+            }
+        };
+        let right = [pair([1.0, 2.0, 3.0]), pair([4.0, 1.0, 2.0])];
+        assert_eq!(swapped(&right, &to_template), None);
+        let wrong = right.map(|pair| Landmark {
+            template: pair.patch,
+            patch: pair.template,
+            ..pair
+        });
+        let warning = swapped(&wrong, &to_template).unwrap();
+        assert!(warning.contains("swapped (0.70 mm apart"), "{warning}");
+        assert_eq!(swapped(&[], &to_template), None);
+    }
 }

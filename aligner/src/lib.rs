@@ -38,5 +38,6 @@ pub mod resample;
 pub mod summary;
 pub mod transfers;
 pub mod transform;
+pub mod viewer;
 pub mod volume;
 mod wide;

@@ -42,6 +42,8 @@ pub struct Loaded {
 
 /// Values this far outside 0 to 1 are rounding; beyond, the file is no depth map.
 const DEPTH_TOLERANCE: f32 = 0.01;
+/// Reflections are legal, but rarely meant.
+const MIRRORED: &str = "the placement mirrors the patch (left becomes right in physical space): fine if the patch's header has the wrong handedness, or the placement was made with a reflection; else the sign of one axis of the matrix is wrong";
 /// Distance at which two viewer spaces count as different, in voxels.
 const SPACE_TOLERANCE_VOX: f64 = 0.1;
 
@@ -50,6 +52,7 @@ const SPACE_TOLERANCE_VOX: f64 = 0.1;
 /// # Errors
 /// [`Error`] naming the file and what is wrong with it; [`Error::NoOverlap`].
 pub fn plan(job: &Job) -> Result<Plan, Error> {
+    let resident = memory::resident();
     let (patch, images) = memory::headers(job)?;
     let patch_to_template = placement::patch_to_template(&patch.grid, &job.placement)
         .ok_or_else(|| Error::Geometry("the patch's affine is singular".to_owned()))?;
@@ -60,7 +63,29 @@ pub fn plan(job: &Job) -> Result<Plan, Error> {
         template,
         crop,
         patch_to_template,
+        resident,
     })
+}
+
+/// Bytes that a run takes at its peak; a segmentation is read for it, but not kept.
+///
+/// # Errors
+/// As [`plan`], and those of reading the segmentation.
+pub fn predict(job: &Job) -> Result<u64, Error> {
+    let plan = plan(job)?;
+    let DepthJob::Segmentation { path, labels } = &job.depth else {
+        return Ok(memory::predict(job, &plan, None));
+    };
+    let mut grey = 0;
+    let is_grey = |value: f64| {
+        labels
+            .grey
+            .iter()
+            .any(|label| f64::from(*label) == value.round())
+    };
+    nifti::scan(path, |value| grey += usize::from(is_grey(value)))
+        .map_err(|source| Error::volume("segmentation", source))?;
+    Ok(memory::predict(job, &plan, Some(grey)))
 }
 
 /// Reads all volumes of a job, once their headers say that there is memory for them. The patch's
@@ -75,6 +100,9 @@ pub fn load(job: &Job) -> Result<(PatchDepth, Loaded), Error> {
     let patch = &plan.patch;
 
     let mut notes = Notes::default();
+    if plan.patch_to_template.determinant() < 0.0 {
+        notes.warnings.push(MIRRORED.to_owned());
+    }
     let depth = load_depth(&job.depth, &mut notes)?;
     if let PatchDepth::Tissues(tissues) = &depth {
         let grey = tissues

@@ -16,10 +16,10 @@ use crate::{
     load,
 };
 
-/// The program, its threads and buffers, and what the many small blocks of a run leave behind.
-const BASE_BYTES: u64 = 9 << 20;
-/// What the depth solver leaves behind of these on top.
-const BASE_BYTES_DEPTH: u64 = 4 << 20;
+/// Code and buffers that a run comes to need beyond what the process holds before it.
+const BASE_BYTES: u64 = 2 << 20;
+/// What the many small blocks of the depth solver leave behind.
+const BASE_BYTES_DEPTH: u64 = 3 << 20;
 /// The depth solver, per voxel: an array of states.
 const DEPTH_PER_VOXEL: u64 = 1;
 /// The depth solver, per grey voxel in thousandths of a byte: L in double precision, links, the coarser
@@ -37,6 +37,8 @@ const REGISTRATION_PER_VOXEL_MILLI: u64 = 26_200;
 const COARSE_PER_VOXEL: u64 = 8;
 /// A value of a depth, a validity, or the template.
 const VALUE: u64 = 4;
+/// `report.html`: its pictures, as pixels, as PNG and as text.
+const PAGE_BYTES: u64 = 9 << 20;
 
 /// What a prediction is made from: headers, and what follows from them.
 pub struct Plan {
@@ -50,6 +52,8 @@ pub struct Plan {
     pub crop: Crop,
     /// Patch physical space → template physical space.
     pub patch_to_template: Affine,
+    /// Bytes that the process holds already.
+    pub resident: u64,
 }
 
 /// Bytes that a job needs at its peak: the largest of its phases. What each phase holds follows from
@@ -84,7 +88,19 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
     let coarse = template + COARSE_PER_VOXEL * voxels;
     let register = maps + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);
     let write = maps + 2 * FIELD_PER_VOXEL * voxels + results(job, plan);
-    base + images + template + depth.max(register).max(write)
+    // Drawn last, beside everything else: the change of volume, and the pictures.
+    let page = write + VALUE * voxels + PAGE_BYTES;
+    let page = u64::from(job.artifacts.contains(&OutputArtifact::Report)) * page;
+    let most = depth.max(register).max(write).max(page);
+    plan.resident + base + images + template + most
+}
+
+/// Bytes of this process that lie in memory, its code included; 0 where the system does not say.
+pub fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    1024 * kilobytes.unwrap_or(0_u64)
 }
 
 /// Bytes of all resampled images: they are held until they are written.
@@ -164,6 +180,12 @@ mod tests {
         assert_eq!(parse_limit("max\n"), None);
         assert_eq!(parse_limit("9223372036854771712\n"), None);
         assert_eq!(parse_limit(""), None);
+    }
+
+    #[test]
+    fn a_process_holds_something() {
+        let held = resident();
+        assert!((1 << 19..1 << 36).contains(&held), "{held}");
     }
 
     #[test]

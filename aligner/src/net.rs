@@ -33,7 +33,7 @@ use alignment_api::WebUrl;
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 use crate::observer::Observer;
-use connect::{Lookup, SystemLookup};
+use connect::{Lookup, SystemLookup, Tcp, Wire};
 use download::Download;
 use error::NetError;
 use image_service::{ImageService, Volume};
@@ -54,6 +54,8 @@ pub struct Network {
     pub clock: Arc<dyn Clock>,
     /// Who knows names.
     pub lookup: Arc<dyn Lookup>,
+    /// By which way.
+    pub wire: Arc<dyn Wire>,
     /// Which certificate authorities are trusted.
     pub roots: RootCerts,
     /// Bytes that downloads have taken so far.
@@ -69,6 +71,7 @@ impl Default for Network {
             token: None,
             clock: Arc::new(SystemClock::default()),
             lookup: Arc::new(SystemLookup),
+            wire: Arc::new(Tcp),
             roots: RootCerts::WebPki,
             downloaded: AtomicU64::new(0),
         }
@@ -124,6 +127,15 @@ pub trait Sink: std::fmt::Debug + Send + Sync {
         network: &Network,
         observer: &dyn Observer,
     ) -> Result<String, NetError>;
+
+    /// Where viewers find stored volumes, in the order of their names; none where they do not, or
+    /// where it cannot be found out: the volumes are stored all the same.
+    fn layers(
+        &self,
+        names: &[&str],
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Vec<Option<WebUrl>>;
 }
 
 /// A file on a web server.
@@ -174,5 +186,14 @@ impl Sink for ImageService {
         observer: &dyn Observer,
     ) -> Result<String, NetError> {
         Self::store(self, volume, network, observer)
+    }
+
+    fn layers(
+        &self,
+        names: &[&str],
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Vec<Option<WebUrl>> {
+        Self::layers(self, names, network, observer)
     }
 }

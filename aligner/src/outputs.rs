@@ -42,8 +42,10 @@ pub struct ResampledImage {
     pub file: String,
     /// Stored values.
     pub voxels: Voxels,
-    /// Where they lie.
+    /// Where they lie: in the patch's physical space, or in the template's.
     pub grid: Grid,
+    /// Which of the two.
+    pub space: OutputGrid,
     /// Position of the image in the job.
     pub index: usize,
 }
@@ -193,6 +195,7 @@ pub fn resample_images(
                 file: image_file(job, image, *grid),
                 voxels,
                 grid: target,
+                space: *grid,
                 index,
             });
             let fraction = results.len() as f64 / total;
@@ -321,6 +324,7 @@ fn artifact(name: String, kind: ArtifactKind, written: Written) -> Artifact {
         kind,
         sha256: written.sha256,
         bytes: written.bytes,
+        neuroglancer_url: None,
     }
 }
 

@@ -5,9 +5,12 @@
 //! request on the same data gives the same bytes.
 
 mod chart;
+mod depth;
 mod picture;
 mod sections;
 mod slice;
+
+pub use depth::{DepthSubject, render_depth};
 
 use alignment_api::Report;
 use rayon::prelude::*;

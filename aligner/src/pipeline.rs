@@ -1,11 +1,12 @@
 //! The order of the stages: load → depth → register → resample → quality → write.
 
 use alignment_api::{
-    Artifact, DepthReport, DepthSource, EffectiveRegistration, LandmarkResidual, OutputArtifact,
-    Quality, REPORT_SCHEMA, Report, Stage,
+    Artifact, ArtifactKind, DepthReport, DepthSource, EffectiveRegistration, LandmarkResidual,
+    OutputArtifact, OutputGrid, Quality, REPORT_SCHEMA, Report, Stage,
 };
 
 use crate::{
+    affine::Affine,
     depth, earlier,
     error::Error,
     io::atomic,
@@ -18,6 +19,8 @@ use crate::{
     progress::Reporter,
     quality::{self, Subject},
     registration::{self, Registration, RegistrationError, RegistrationInput},
+    summary,
+    viewer::{self, Layer},
     volume::Volume,
 };
 
@@ -40,7 +43,9 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     let depth = patch_depth(job, source, reporter, &mut warnings)?;
     enter(Stage::Register)?;
     let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
-    let registration = register(job, &loaded, &depth, &landmarks, reporter)?;
+    let registration = register(job, &loaded, &depth, &landmarks, reporter)
+        // There will be no report to say them, and one of them may be the reason.
+        .inspect_err(|_| warnings.iter().for_each(|warning| summary::warn(warning)))?;
     warnings.extend(registration.warnings.iter().cloned());
     warnings.extend(landmarks.warnings(&registration));
     enter(Stage::Resample)?;
@@ -57,6 +62,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     };
     earlier::make_room(job)?;
     let artifacts = outputs::write(job, &results, reporter)?;
+    let frames = frames(job, &artifacts, &results);
     let mut report = Report {
         schema: REPORT_SCHEMA.to_owned(),
         aligner_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -75,6 +81,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         landmarks: residuals,
         artifacts,
         warnings,
+        viewer_url: None,
     };
     if job.artifacts.contains(&OutputArtifact::Report) {
         let page = page::render(
@@ -93,7 +100,58 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     }
     let artifacts = &mut report.artifacts;
     job.transfers.deliver(job, artifacts, reporter)?;
+    report.viewer_url = view(&report.artifacts, &frames, &loaded, &depth);
     Ok(report)
+}
+
+/// How viewers show a volume: its viewer space → template physical space, and whether it holds labels.
+type Frame = Option<(Affine, bool)>;
+
+/// Of each artifact; they begin with the images, in their order.
+fn frames(job: &Job, artifacts: &[Artifact], results: &Results) -> Vec<Frame> {
+    let patch_to_template = results.loaded.patch_to_template;
+    let frame = |(index, artifact): (usize, &Artifact)| match artifact.kind {
+        ArtifactKind::Image => {
+            let image = results.images.get(index)?;
+            let map = match image.space {
+                OutputGrid::Patch => patch_to_template,
+                OutputGrid::Template => Affine::IDENTITY,
+            };
+            let labels = outputs::is_label_image(job, &image.file);
+            Some((viewer::to_template(&image.grid, &map)?, labels))
+        }
+        ArtifactKind::Depth => {
+            let grid = &results.depth.depth.grid;
+            Some((viewer::to_template(grid, &patch_to_template)?, false))
+        }
+        _ => None,
+    };
+    artifacts.iter().enumerate().map(frame).collect()
+}
+
+/// A view of what an image service shows.
+fn view(
+    artifacts: &[Artifact],
+    frames: &[Frame],
+    loaded: &Loaded,
+    depth: &PatchDepthMap,
+) -> Option<String> {
+    let layer = |(artifact, frame): (&Artifact, &Frame)| {
+        let (to_template, labels) = (*frame)?;
+        Some(Layer {
+            name: artifact.name.clone(),
+            source: artifact.neuroglancer_url.clone()?,
+            labels,
+            to_template,
+        })
+    };
+    let layers: Vec<Layer> = artifacts.iter().zip(frames).filter_map(layer).collect();
+    let patch = &depth.depth.grid;
+    let middle = patch.shape.map(|size| (size as f64 - 1.0) / 2.0);
+    let centre = loaded
+        .patch_to_template
+        .apply(patch.voxel_to_world.apply(middle));
+    viewer::link(&layers, centre)
 }
 
 fn register(

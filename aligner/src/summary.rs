@@ -66,6 +66,9 @@ pub fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             artifact.name, artifact.bytes
         )?;
     }
+    if let Some(url) = &report.viewer_url {
+        writeln!(out, "view             {url}")?;
+    }
     Ok(())
 }
 
@@ -86,6 +89,7 @@ pub fn termination_message(result: &Result<Option<Report>, Error>) -> String {
                 quality: report.quality.clone(),
                 artifacts: report.artifacts.clone(),
                 warnings: report.warnings.clone(),
+                viewer_url: report.viewer_url.clone(),
             }),
         },
         Err(error) => TerminationMessage {
@@ -108,7 +112,9 @@ pub fn termination_message(result: &Result<Option<Report>, Error>) -> String {
 fn shorten(message: &mut TerminationMessage) -> bool {
     if let Some(result) = &mut message.result {
         // A warning matters more than a file name: the report lists the files, too.
-        return result.artifacts.pop().is_some() || result.warnings.pop().is_some();
+        return result.artifacts.pop().is_some()
+            || result.warnings.pop().is_some()
+            || result.viewer_url.take().is_some();
     }
     let mut length = message.message.len() * 3 / 4;
     while !message.message.is_char_boundary(length) {

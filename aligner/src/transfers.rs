@@ -166,7 +166,7 @@ impl Transfers {
         let Some(sink) = &self.sink else {
             return Ok(());
         };
-        for artifact in artifacts {
+        for artifact in &mut *artifacts {
             let volume = Volume {
                 file: &job.folder.join(&artifact.name),
                 name: &stored_name(artifact, &self.mark),
@@ -175,6 +175,12 @@ impl Transfers {
             artifact.name = sink
                 .store(&volume, &self.network, observer)
                 .map_err(|error| Error::network("destination", error))?;
+        }
+        let names: Vec<&str> = artifacts.iter().map(|artifact| &*artifact.name).collect();
+        let layers = sink.layers(&names, &self.network, observer);
+        for (artifact, layer) in artifacts.iter_mut().zip(layers) {
+            let source = layer.map(|url| format!("precomputed://{}", url.request_text()));
+            artifact.neuroglancer_url = source;
         }
         Ok(())
     }
@@ -289,6 +295,7 @@ mod tests {
                 kind,
                 sha256: String::new(),
                 bytes: 0,
+                neuroglancer_url: None,
             };
             stored_name(&artifact, "0a1b2c3d")
         };

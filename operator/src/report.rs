@@ -77,7 +77,17 @@ fn bounded_result(result: &ResultSummary) -> ResultSummary {
         quality: bounded_quality(&result.quality),
         artifacts: artifacts.collect(),
         warnings: warnings.map(|warning| sentence(warning)).collect(),
+        viewer_url: result
+            .viewer_url
+            .as_deref()
+            .and_then(|text| url(text, 2048)),
     }
+}
+
+/// A URL as it stands, or none: a part of one leads elsewhere.
+fn url(text: &str, longest: usize) -> Option<String> {
+    let plain = text.len() <= longest && text.chars().all(|c| c.is_ascii_graphic());
+    plain.then(|| text.to_owned())
 }
 
 fn bounded_artifact(artifact: &Artifact) -> Artifact {
@@ -86,6 +96,10 @@ fn bounded_artifact(artifact: &Artifact) -> Artifact {
         sha256: shorten(&sentence(&artifact.sha256), 64),
         bytes: artifact.bytes.min(i64::MAX as u64),
         kind: artifact.kind,
+        neuroglancer_url: artifact
+            .neuroglancer_url
+            .as_deref()
+            .and_then(|text| url(text, 1024)),
     }
 }
 

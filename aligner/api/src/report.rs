@@ -47,6 +47,9 @@ pub struct Report {
     pub artifacts: Vec<Artifact>,
     /// What a person should know, in plain words.
     pub warnings: Vec<String>,
+    /// A Neuroglancer view of the result in the template, if an image service shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewer_url: Option<String>,
 }
 
 /// A file that was read.
@@ -202,6 +205,10 @@ pub struct Artifact {
     /// Size in bytes.
     #[cfg_attr(feature = "schema", schemars(range(min = 0)))]
     pub bytes: u64,
+    /// Where Neuroglancer finds it, if an image service shows it: `precomputed://…`.
+    #[cfg_attr(feature = "schema", schemars(length(max = 1024)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neuroglancer_url: Option<String>,
 }
 
 /// Result in the compact form that fits a termination message and the status of the resource.
@@ -219,6 +226,10 @@ pub struct ResultSummary {
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// A Neuroglancer view of the result in the template, if an image service shows it.
+    #[cfg_attr(feature = "schema", schemars(length(max = 2048)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub viewer_url: Option<String>,
 }
 
 /// What a pod leaves behind for the operator.

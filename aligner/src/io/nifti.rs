@@ -18,6 +18,6 @@ pub use read::{
     read_scalar, read_stored, read_vectors, scan,
 };
 pub use write::{
-    label_header, length_header, scalar_header, vector_header, write_labels, write_scalar,
-    write_stored, write_vectors,
+    encode_stored, label_header, length_header, scalar_header, vector_header, write_labels,
+    write_scalar, write_stored, write_vectors,
 };

@@ -1,5 +1,9 @@
 //! VoluBA's files: placements and landmark lists, in every form in which they occur.
 
+mod write;
+
+pub use write::{write_landmarks, write_placement};
+
 use std::{fs, path::Path};
 
 use alignment_api::{Landmark, Space};
@@ -29,7 +33,7 @@ fn document(path: &Path, problem: &str) -> Error {
 }
 
 /// Reads a placement: a 4×4 (or 3×4) matrix as text or JSON, a v0 request body, or VoluBA's
-/// transformMatrix.json.
+/// transformMatrix.json of any version.
 ///
 /// # Errors
 /// [`Error::Document`] naming the file and what was expected.
@@ -82,7 +86,48 @@ fn placement_from_json(value: &Value) -> Result<PlacementFile, String> {
             space: Some(space),
         });
     }
-    Err("is JSON, but neither a matrix nor an object with `transformation_matrix` or `transformMatrixInNm`".to_owned())
+    if let Some(matrix) = value.get("transform") {
+        return Ok(PlacementFile {
+            matrix: matrix_with_units(matrix, value.get("coordinateSpace"))?,
+            // Its layers have no affine of their own.
+            space: Some(Space::Viewer),
+        });
+    }
+    Err("is JSON, but neither a matrix nor an object with `transformation_matrix`, `transformMatrixInNm` or `transform`".to_owned())
+}
+
+/// The form of version 1.02: 16 numbers, column by column, the translation in the units of
+/// `coordinateSpace`.
+fn matrix_with_units(matrix: &Value, units: Option<&Value>) -> Result<[[f64; 4]; 4], String> {
+    let columns: [f64; 16] = serde_json::from_value(matrix.clone())
+        .map_err(|error| format!("`transform` is no list of 16 numbers: {error}"))?;
+    let mut rows = [[0.0; 4]; 4];
+    for (index, value) in columns.into_iter().enumerate() {
+        rows[index % 4][index / 4] = value;
+    }
+    for (row, axis) in rows.iter_mut().zip(["x", "y", "z"]) {
+        let unit = units.and_then(|units| units.get(axis));
+        row[3] *= unit
+            .and_then(length_mm)
+            .ok_or_else(|| format!("`coordinateSpace.{axis}` is no length such as [1, \"nm\"]"))?;
+    }
+    Ok(rows)
+}
+
+/// `[value, unit]` in mm.
+fn length_mm(unit: &Value) -> Option<f64> {
+    let (value, name): (f64, String) = serde_json::from_value(unit.clone()).ok()?;
+    let mm = match name.as_str() {
+        "km" => 1e6,
+        "m" => 1e3,
+        "cm" => 10.0,
+        "mm" => 1.0,
+        "um" | "µm" | "μm" => 1e-3,
+        "nm" => 1e-6,
+        "pm" => 1e-9,
+        _ => return None,
+    };
+    Some(value * mm)
 }
 
 fn matrix_from_json(value: &Value) -> Result<[[f64; 4]; 4], String> {
@@ -133,8 +178,9 @@ pub struct LandmarkFile {
     pub space: Option<Space>,
 }
 
-/// Reads landmarks: a v0 request body, VoluBA's landmark-pairs.json, or CSV with the columns
-/// `template_x … patch_z` and optionally `name`, `active`, `weight`. Positions in mm.
+/// Reads landmarks: a v0 request body, VoluBA's landmark-pairs.json, the list of its predecessor, or
+/// CSV with the columns `template_x … patch_z` and optionally `name`, `active`, `weight`. Positions
+/// in mm.
 ///
 /// # Errors
 /// [`Error::Document`] naming the file and what was expected.
@@ -193,9 +239,10 @@ fn landmark(template: [f64; 3], patch: [f64; 3], name: Option<String>) -> Landma
 }
 
 fn landmarks_from_json(value: &Value) -> Result<Vec<Landmark>, String> {
-    let pairs = value
-        .get("landmark_pairs")
-        .and_then(Value::as_array)
+    // A bare list is what landmark-reg wrote, where "source" is the incoming image.
+    let bare = value.as_array();
+    let pairs = bare
+        .or_else(|| value.get("landmark_pairs")?.as_array())
         .ok_or("has no list `landmark_pairs`")?;
     let lists = value
         .get("reference_landmarks")
@@ -208,6 +255,10 @@ fn landmarks_from_json(value: &Value) -> Result<Vec<Landmark>, String> {
                 Some((reference, incoming)) => (
                     by_id(reference, pair.get("refId"), index)?,
                     by_id(incoming, pair.get("incId"), index)?,
+                ),
+                None if bare.is_some() => (
+                    point(pair.get("target_point"), index)?,
+                    point(pair.get("source_point"), index)?,
                 ),
                 // In v0, "source" is the template and "target" the incoming image.
                 None => (
@@ -252,6 +303,24 @@ mod tests {
         let new =
             placement_from_json(&json!({"version": 1.01, "transformMatrixInNm": rows})).unwrap();
         assert_eq!(new.space, Some(Space::Physical));
+        // Column by column; x in µm, y in 10 nm, z in m.
+        let latest = json!({
+            "version": "1.02",
+            "transform": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 5000, 2e6, 0.25, 1],
+            "coordinateSpace": {"x": [1, "um"], "y": [10, "nm"], "z": [1, "m"]},
+        });
+        let read = placement_from_json(&latest).unwrap();
+        let translation = [0, 1, 2].map(|row| (read.matrix[row][3] * 1e6).round() / 1e6);
+        assert_eq!(
+            (translation, read.space),
+            ([5.0, 20.0, 250.0], Some(Space::Viewer))
+        );
+        let unit = json!({"transform": vec![0; 16], "coordinateSpace": {"x": [1, "inch"]}});
+        assert!(
+            placement_from_json(&unit)
+                .unwrap_err()
+                .contains("coordinateSpace.x")
+        );
         let body =
             placement_from_json(&json!({"transformation_matrix": [[1,0,0,5],[0,1,0,0],[0,0,1,0]]}))
                 .unwrap();
@@ -271,14 +340,16 @@ mod tests {
     }
 
     #[test]
-    fn both_landmark_formats_agree_on_the_roles() {
+    fn all_landmark_formats_agree_on_the_roles() {
         let v0 = json!({"landmark_pairs": [{"source_point": [1, 2, 3], "target_point": [4, 5, 6], "active": false}]});
         let file = json!({
             "reference_landmarks": [{"id": "r", "coord": [1, 2, 3]}],
             "incoming_landmarks": [{"id": "i", "coord": [4, 5, 6]}],
             "landmark_pairs": [{"refId": "r", "incId": "i", "active": false}],
         });
+        let old = json!([{"source_point": [4, 5, 6], "target_point": [1, 2, 3], "active": false}]);
         let found = landmarks_from_json(&v0).unwrap();
+        assert_eq!(found, landmarks_from_json(&old).unwrap());
         assert_eq!(found, landmarks_from_json(&file).unwrap());
         assert_eq!(
             (found[0].template, found[0].patch),

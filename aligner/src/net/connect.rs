@@ -8,7 +8,6 @@ use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
     sync::Arc,
-    time::Duration,
 };
 
 use alignment_api::Origin;
@@ -16,14 +15,16 @@ use ureq::{
     Agent,
     config::Config,
     http::Uri,
-    tls::{RootCerts, TlsConfig},
+    tls::TlsConfig,
     unversioned::{
         resolver::{ResolvedSocketAddrs, Resolver},
-        transport::{Connector, NextTimeout, RustlsConnector, TcpConnector},
+        transport::{
+            ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
+        },
     },
 };
 
-use super::{address::Reach, policy::check_addresses};
+use super::{Network, address::Reach, policy::check_addresses};
 
 /// Who knows the addresses of a host; replaced in tests.
 pub trait Lookup: Debug + Send + Sync {
@@ -43,6 +44,44 @@ impl Lookup for SystemLookup {
         // Brackets of an IPv6 address are the URL's, not the address's.
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         Ok((bare, port).to_socket_addrs()?.collect())
+    }
+}
+
+/// What carries bytes to an address that was judged; replaced in tests.
+pub trait Wire: Debug + Send + Sync {
+    /// Opens a connection, before any encryption.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn open(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, ureq::Error>;
+}
+
+/// TCP.
+#[derive(Debug)]
+pub struct Tcp;
+
+impl Wire for Tcp {
+    fn open(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, ureq::Error> {
+        let opened = TcpConnector::default().connect(details, None::<()>)?;
+        opened
+            .map(|transport| Box::new(transport) as Box<dyn Transport>)
+            .ok_or(ureq::Error::ConnectionFailed)
+    }
+}
+
+/// The client's first link, on which it puts the encryption.
+#[derive(Debug)]
+struct First(Arc<dyn Wire>);
+
+impl Connector for First {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        self.0.open(details).map(Some)
     }
 }
 
@@ -89,30 +128,28 @@ impl Resolver for Judge {
 
 /// A client for one exchange with one origin: no proxy, no redirects, no kept connections, no
 /// status that is an error.
-pub(super) fn agent(
-    lookup: Arc<dyn Lookup>,
-    origin: &Origin,
-    reach: Reach,
-    roots: RootCerts,
-    connect: Duration,
-) -> Agent {
+pub(super) fn agent(network: &Network, origin: &Origin, reach: Reach) -> Agent {
     let config = Config::builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .proxy(None)
         .max_idle_connections(0)
-        .timeout_connect(Some(connect))
+        .timeout_connect(Some(network.limits.connect))
         .max_response_header_size(64 << 10)
         .user_agent(concat!("voluba-align/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("identity")
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(network.roots.clone())
+                .build(),
+        )
         .build();
     let judge = Judge {
-        lookup,
+        lookup: network.lookup.clone(),
         origin: origin.clone(),
         reach,
     };
-    let connector = ().chain(TcpConnector::default()).chain(RustlsConnector::default());
+    let connector = First(network.wire.clone()).chain(RustlsConnector::default());
     Agent::with_parts(config, connector, judge)
 }

@@ -90,13 +90,7 @@ impl Network {
             (true, Some(file)) => file.read()?.header(),
             _ => None,
         };
-        let agent = connect::agent(
-            self.lookup.clone(),
-            ask.url.origin(),
-            reach,
-            self.roots.clone(),
-            self.limits.connect,
-        );
+        let agent = connect::agent(self, ask.url.origin(), reach);
         let moved = Arc::new(AtomicU64::new(0));
         let (send, receive) = mpsc::sync_channel(1);
         let (worker_agent, worker_moved) = (agent.clone(), moved.clone());

@@ -40,6 +40,9 @@ pub struct Volume<'a> {
 #[derive(Debug, Deserialize)]
 struct Entry {
     name: String,
+    /// Whatever is there: what is odd in it is no reason to not see the name.
+    #[serde(default)]
+    links: serde_json::Value,
 }
 
 /// What an upload answers.
@@ -73,7 +76,22 @@ impl ImageService {
     /// # Errors
     /// [`NetError`].
     pub fn check(&self, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
-        self.names(network, observer).map(|_| ())
+        self.entries(network, observer).map(|_| ())
+    }
+
+    /// Where viewers find images, in the order of their names.
+    pub fn layers(
+        &self,
+        names: &[&str],
+        network: &Network,
+        observer: &dyn Observer,
+    ) -> Vec<Option<WebUrl>> {
+        let entries = self.entries(network, observer).unwrap_or_default();
+        let layer = |name: &&str| {
+            let entry = entries.iter().find(|entry| entry.name == **name)?;
+            layer_url(&self.base, entry.links.get("normalized")?.as_str()?)
+        };
+        names.iter().map(layer).collect()
     }
 
     /// Fetches an image into a file.
@@ -139,11 +157,11 @@ impl ImageService {
         }
     }
 
-    /// Names of all images that the token may see.
-    fn names(&self, network: &Network, observer: &dyn Observer) -> Result<Vec<String>, NetError> {
+    /// All images that the token may see.
+    fn entries(&self, network: &Network, observer: &dyn Observer) -> Result<Vec<Entry>, NetError> {
         let url = self.base.child(&["list"]);
         retry::until_done(network, &url.shown(), observer, || {
-            ask_names(&url, network, observer)
+            ask_list(&url, network, observer)
         })
     }
 
@@ -159,11 +177,11 @@ impl ImageService {
         for seconds in LIST_PAUSES.into_iter().take(looks) {
             let pause = Duration::from_secs(seconds);
             network.clock.pause(pause, observer)?;
-            let names = ask_names(&url, network, observer)?;
-            let exact = names.iter().find(|name| *name == wanted);
-            let renamed = || names.iter().find(|name| name.starts_with(wanted));
-            if let Some(name) = exact.or_else(renamed) {
-                return Ok(Some(name.clone()));
+            let entries = ask_list(&url, network, observer)?;
+            let exact = entries.iter().find(|entry| entry.name == wanted);
+            let renamed = || entries.iter().find(|entry| entry.name.starts_with(wanted));
+            if let Some(entry) = exact.or_else(renamed) {
+                return Ok(Some(entry.name.clone()));
             }
         }
         Ok(None)
@@ -236,19 +254,33 @@ impl ImageService {
     }
 }
 
-/// Names of the list, asked once.
-fn ask_names(
-    url: &WebUrl,
-    network: &Network,
-    observer: &dyn Observer,
-) -> Result<Vec<String>, Fault> {
+/// The list, asked for once.
+fn ask_list(url: &WebUrl, network: &Network, observer: &dyn Observer) -> Result<Vec<Entry>, Fault> {
     let most = network.limits.list_bytes;
     let ask = Ask::get(url.clone(), true);
     network.exchange(ask, observer, move |reply| {
         status_fault(&reply)?;
-        let entries: Vec<Entry> = json(reply, most)?;
-        Ok(entries.into_iter().map(|entry| entry.name).collect())
+        json(reply, most)
     })
+}
+
+/// Longest path of a layer in bytes.
+const LONGEST_LAYER_PATH: usize = 512;
+
+/// A link of an entry: it begins with a slash, but is meant below the base URL.
+fn layer_url(base: &WebUrl, link: &str) -> Option<WebUrl> {
+    let link = link.strip_prefix('/').unwrap_or(link);
+    let parts: Vec<&str> = link.split('/').collect();
+    let odd = |part: &&str| matches!(*part, "" | "." | "..");
+    if link.len() > LONGEST_LAYER_PATH || parts.iter().any(odd) {
+        return None;
+    }
+    // As it stands, if that is a URL; a name that is not encoded is encoded.
+    let text = base.request_text();
+    WebUrl::parse(&format!("{}/{link}", text.trim_end_matches('/')))
+        .ok()
+        .filter(|url| !url.has_query() && !base.has_query())
+        .or_else(|| Some(base.child(&parts)))
 }
 
 /// The stored name without its ending; none if the name is taken.
@@ -304,4 +336,37 @@ fn json<T: serde::de::DeserializeOwned>(reply: Reply, most: u64) -> Result<T, Fa
             "answers {status} with what is not the JSON of an image service"
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_lie_below_the_base_whatever_their_link_says() {
+        let base = WebUrl::parse("https://a.example/chumni/v1/").unwrap();
+        let layer = |link: &str| layer_url(&base, link).map(|url| url.request_text());
+        assert_eq!(
+            layer("/nifti/0a1b/my patch").unwrap(),
+            "https://a.example/chumni/v1/nifti/0a1b/my%20patch"
+        );
+        assert_eq!(
+            layer("/nifti/0a1b/my%20patch").unwrap(),
+            "https://a.example/chumni/v1/nifti/0a1b/my%20patch"
+        );
+        assert_eq!(
+            layer("nifti/x?y#z").unwrap(),
+            "https://a.example/chumni/v1/nifti/x%3Fy%23z"
+        );
+        for link in [
+            "",
+            "/",
+            "//evil.example/x",
+            "/../x",
+            "/a/./b",
+            &"x".repeat(600),
+        ] {
+            assert_eq!(layer(link), None, "{link}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Small charts as SVG: the residual over the iterations, and the distribution of the Jacobian.
+//! Small charts as SVG: the residual over the iterations, and distributions.
 
 use std::fmt::Write;
 
@@ -10,15 +10,21 @@ const HEIGHT: f64 = 200.0;
 /// Room for the numbers at the left, and for the words below.
 const LEFT: f64 = 46.0;
 const BELOW: f64 = 30.0;
-/// Bins of the histogram, from a quarter of the volume to four times as much.
+/// Bins of a histogram.
 const BINS: usize = 32;
+/// That of the Jacobian reaches from a quarter of the volume to four times as much.
 const OCTAVES: f64 = 2.0;
 
-/// Number of cortex voxels by log₂ of the Jacobian determinant; the outermost bins hold what lies
-/// beyond.
-pub(super) struct Histogram([u64; BINS]);
+/// Number of voxels by a value; the outermost bins hold what lies beyond.
+pub(super) struct Histogram {
+    counts: [u64; BINS],
+    title: &'static str,
+    axis: &'static str,
+    /// Words below the borders of bins.
+    labels: Vec<(usize, String)>,
+}
 
-/// Counts every voxel of the cortex.
+/// Every voxel of the cortex by log₂ of the Jacobian determinant.
 pub(super) fn histogram(jacobian: &Volume<f32>, depth: &Volume<f32>) -> Histogram {
     let mut bins = [0; BINS];
     for (determinant, depth) in jacobian.values().iter().zip(depth.values()) {
@@ -26,7 +32,36 @@ pub(super) fn histogram(jacobian: &Volume<f32>, depth: &Volume<f32>) -> Histogra
             bins[bin(f64::from(*determinant))] += 1;
         }
     }
-    Histogram(bins)
+    let labels = [(0, "1/4"), (8, "1/2"), (16, "1"), (24, "2"), (32, "4")];
+    Histogram {
+        counts: bins,
+        title: "Distribution of the Jacobian determinant",
+        axis: "change of volume",
+        labels: labels
+            .map(|(place, label)| (place, label.to_owned()))
+            .into(),
+    }
+}
+
+/// Every voxel with a thickness, in mm.
+pub(super) fn thickness(thickness_mm: &Volume<f32>) -> Histogram {
+    let known = || thickness_mm.values().iter().filter(|mm| **mm > 0.0);
+    // A round number of mm that all lie below.
+    let top = f64::from(known().copied().fold(0.1, f32::max));
+    let step = 10_f64.powf((top / 4.0).log10().ceil()) / 2.0;
+    let quarter = (top / 4.0 / step).ceil() * step;
+    let mut counts = [0; BINS];
+    for mm in known() {
+        let position = f64::from(*mm) / (4.0 * quarter) * BINS as f64;
+        counts[(position as usize).min(BINS - 1)] += 1;
+    }
+    let label = |part: usize| (part * BINS / 4, format!("{}", quarter * part as f64));
+    Histogram {
+        counts,
+        title: "Distribution of the thickness",
+        axis: "thickness, mm",
+        labels: (0..=4).map(label).collect(),
+    }
 }
 
 fn bin(determinant: f64) -> usize {
@@ -76,11 +111,11 @@ pub(super) fn residuals(levels: &[LevelReport]) -> String {
 
 /// The histogram as bars.
 pub(super) fn bars(histogram: &Histogram) -> String {
-    let total = histogram.0.iter().sum::<u64>().max(1) as f64;
-    let shares = histogram.0.map(|count| 100.0 * count as f64 / total);
+    let total = histogram.counts.iter().sum::<u64>().max(1) as f64;
+    let shares = histogram.counts.map(|count| 100.0 * count as f64 / total);
     let top = shares.iter().copied().fold(0.0, f64::max) * 1.05;
     let width = (WIDTH - LEFT) / BINS as f64;
-    let mut body = axis("change of volume", top, |value| format!("{value:.0} %"));
+    let mut body = axis(histogram.axis, top, |value| format!("{value:.0} %"));
     for (i, share) in shares.iter().enumerate() {
         let height = (HEIGHT - BELOW) * share / top.max(1e-9);
         let _ = write!(
@@ -91,15 +126,15 @@ pub(super) fn bars(histogram: &Histogram) -> String {
             width - 1.0
         );
     }
-    for (place, label) in [(0, "1/4"), (8, "1/2"), (16, "1"), (24, "2"), (32, "4")] {
+    for (place, label) in &histogram.labels {
         let _ = write!(
             body,
             "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
-            LEFT + f64::from(place) * width,
+            LEFT + *place as f64 * width,
             HEIGHT - BELOW + 14.0
         );
     }
-    svg("Distribution of the Jacobian determinant", &body)
+    svg(histogram.title, &body)
 }
 
 /// Baseline, highest value and the name of the horizontal axis.
@@ -139,6 +174,21 @@ mod tests {
             [bin(-1.0), bin(0.0), bin(1e9), bin(f64::NAN)],
             [0, 0, BINS - 1, 0]
         );
+    }
+
+    #[test]
+    fn the_thickest_voxel_is_in_the_chart() {
+        for top in [0.01, 0.3, 2.7, 3.0, 40.0] {
+            let grid = crate::grid::Grid {
+                shape: [4, 1, 1],
+                voxel_to_world: crate::affine::Affine::IDENTITY,
+            };
+            let volume = Volume::from_vec(grid, vec![0.0, top / 2.0, top, top]).unwrap();
+            let found = thickness(&volume);
+            assert_eq!(found.counts.iter().sum::<u64>(), 3);
+            assert!(found.counts[BINS / 2..].iter().any(|count| *count >= 2) || top < 0.1);
+            assert_eq!(found.labels.len(), 5);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     PATCH, Plane, TEMPLATE,
     chart::{self, Histogram},
     picture::Picture,
+    slice::Slice,
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -16,35 +17,47 @@ const STYLE: &str = include_str!("style.css");
 /// The whole page.
 pub(super) fn document(report: &Report, planes: &[Plane], histogram: &Histogram) -> String {
     let name = report.request.as_deref().unwrap_or("alignment");
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>{title}</h1>\n\
-         <p class=\"soft\">to the template {template}, by the aligner {version}</p>\n",
-        title = escape(name),
-        template = escape(&report.template),
-        version = escape(&report.aligner_version),
+    let mut page = head(
+        name,
+        &format!(
+            "to the template {}, by the aligner {}",
+            report.template, report.aligner_version
+        ),
     );
-    warnings(&mut page, report);
+    warnings(&mut page, &report.warnings);
     pictures(&mut page, planes);
     figures(&mut page, report);
     charts(&mut page, report, planes, histogram);
     landmarks(&mut page, report);
     files(&mut page, report);
     parameters(&mut page, report);
-    page.push_str("</body>\n</html>\n");
+    page.push_str(END);
     page
 }
 
-fn warnings(page: &mut String, report: &Report) {
-    if report.warnings.is_empty() {
+pub(super) const END: &str = "</body>\n</html>\n";
+
+/// From the beginning to the title and a line below it.
+pub(super) fn head(title: &str, subtitle: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <h1>{title}</h1>\n\
+         <p class=\"soft\">{subtitle}</p>\n",
+        title = escape(title),
+        subtitle = escape(subtitle),
+    )
+}
+
+pub(super) fn warnings(page: &mut String, warnings: &[String]) {
+    if warnings.is_empty() {
         page.push_str("<p class=\"good\">No warnings.</p>\n");
         return;
     }
     page.push_str("<ul class=\"warnings\">\n");
-    for warning in &report.warnings {
+    for warning in warnings {
         let _ = writeln!(page, "<li>{}</li>", escape(warning));
     }
     page.push_str("</ul>\n");
@@ -64,21 +77,30 @@ fn pictures(page: &mut String, planes: &[Plane]) {
          <div class=\"planes\">\n"
     );
     for plane in planes {
-        let caption = format!("{}, {}", plane.slice.name(), plane.slice.place());
-        let [left, right, bottom, top] = plane.slice.ends();
-        let _ = writeln!(
-            page,
-            "<figure><div class=\"view\">{}{}<span class=\"l\">{left}</span><span class=\"r\">{right}</span>\
-             <span class=\"b\">{bottom}</span><span class=\"t\">{top}</span></div>\
-             <figcaption>{caption}</figcaption></figure>",
-            image(&plane.after, "after", &format!("{caption}, after")),
-            image(&plane.before, "before", &format!("{caption}, before")),
-        );
+        let caption = caption(&plane.slice);
+        let views = image(&plane.after, "after", &format!("{caption}, after"))
+            + &image(&plane.before, "before", &format!("{caption}, before"));
+        page.push_str(&view(&plane.slice, &views));
     }
     page.push_str("</div>\n");
 }
 
-fn image(picture: &Picture, class: &str, text: &str) -> String {
+pub(super) fn caption(slice: &Slice) -> String {
+    format!("{}, {}", slice.name(), slice.place())
+}
+
+/// Pictures of a plane with the letters of its ends.
+pub(super) fn view(slice: &Slice, images: &str) -> String {
+    let [left, right, bottom, top] = slice.ends();
+    format!(
+        "<figure><div class=\"view\">{images}<span class=\"l\">{left}</span><span class=\"r\">{right}</span>\
+         <span class=\"b\">{bottom}</span><span class=\"t\">{top}</span></div>\
+         <figcaption>{}</figcaption></figure>\n",
+        caption(slice)
+    )
+}
+
+pub(super) fn image(picture: &Picture, class: &str, text: &str) -> String {
     let [width, height] = picture.size();
     format!(
         "<img class=\"{class}\" width=\"{width}\" height=\"{height}\" alt=\"{text}\" src=\"data:image/png;base64,{}\">",
@@ -290,7 +312,7 @@ fn parameters(page: &mut String, report: &Report) {
 }
 
 /// Text of any origin as the text of an element or of a quoted attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

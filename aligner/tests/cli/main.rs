@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod convert;
 mod mistakes;
 mod page;
 mod results;

@@ -4,23 +4,15 @@ use std::fs;
 
 use alignment_api::{ArtifactKind, ExitCode};
 
-use crate::{assert_exit, report, run_changed, sha256};
+use crate::{assert_exit, call, data, report, run_changed, sha256};
 
-#[test]
-fn the_page_holds_its_pictures_and_nothing_from_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let name = "<b onclick='x()'>pair & co</b>";
-    let (output, results) = run_changed(folder.path(), |text| {
-        text.replace("{name: pair-1,", &format!("{{name: \"{name}\","))
-    });
-    assert_exit(&output, ExitCode::Success);
-    let results = results.join("example");
-    let page = fs::read_to_string(results.join("report.html")).unwrap();
-
-    // Three planes before and after, and the Jacobian in each.
-    assert_eq!(page.matches("src=\"data:image/png;base64,iVBOR").count(), 9);
-    assert_eq!(page.matches("src=").count(), 9);
-    assert_eq!(page.matches("<svg").count(), 2);
+/// So many pictures and charts, and nothing that a browser would fetch.
+#[track_caller]
+fn assert_self_contained(page: &str, pictures: usize, charts: usize) {
+    let png = "src=\"data:image/png;base64,iVBOR";
+    assert_eq!(page.matches(png).count(), pictures);
+    assert_eq!(page.matches("src=").count(), pictures);
+    assert_eq!(page.matches("<svg").count(), charts);
     for elsewhere in [
         "http:", "https:", "//", "href=", "url(", "@import", "<script",
     ] {
@@ -39,6 +31,21 @@ fn the_page_holds_its_pictures_and_nothing_from_elsewhere() {
         assert!(!text.contains(elsewhere), "{elsewhere}");
     }
     assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn the_page_holds_its_pictures_and_nothing_from_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "<b onclick='x()'>pair & co</b>";
+    let (output, results) = run_changed(folder.path(), |text| {
+        text.replace("{name: pair-1,", &format!("{{name: \"{name}\","))
+    });
+    assert_exit(&output, ExitCode::Success);
+    let results = results.join("example");
+    let page = fs::read_to_string(results.join("report.html")).unwrap();
+
+    // Three planes before and after, and the Jacobian in each.
+    assert_self_contained(&page, 9, 2);
     assert!(page.contains("&lt;b onclick=&#39;x()&#39;&gt;pair &amp; co&lt;/b&gt;"));
     assert!(!page.contains("<b onclick"));
 
@@ -55,6 +62,32 @@ fn the_page_holds_its_pictures_and_nothing_from_elsewhere() {
         );
     }
     for warning in &report.warnings {
+        assert!(page.contains(warning.split(['&', '<', '>', '"', '\'']).next().unwrap()));
+    }
+}
+
+#[test]
+fn depth_has_a_page_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (depth, page) = (path("depth.nii.gz"), path("depth.html"));
+    let segmentation = data("patch_segmentation.nii.gz");
+    let segmentation = segmentation.to_str().unwrap();
+    let output = call(&["depth", segmentation, "-o", &depth, "--report", &page]);
+    assert_exit(&output, ExitCode::Success);
+    let page = fs::read_to_string(page).unwrap();
+    // Three planes with lines, and the validity in each.
+    assert_self_contained(&page, 6, 1);
+    assert!(page.contains("Cortical depth of patch_segmentation.nii.gz"));
+    assert!(page.contains(&sha256(&fs::read(segmentation).unwrap())));
+    // What standard error says, the page says.
+    let said = String::from_utf8(output.stderr).unwrap();
+    let warnings: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("warning: "))
+        .collect();
+    assert!(!warnings.is_empty());
+    for warning in warnings {
         assert!(page.contains(warning.split(['&', '<', '>', '"', '\'']).next().unwrap()));
     }
 }

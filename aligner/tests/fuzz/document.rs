@@ -148,15 +148,13 @@ fn mutate(text: &mut String, random: &mut Rng) {
                 .map_or(text.len(), |length| from + length);
             text.replace_range(from..end, piece);
         }
-        2 => text.truncate(to.max(text.len() / 2).min(text.len())),
+        // Half of it stays: of less, nothing gets inside.
+        2 if to > text.len() / 2 => text.truncate(to),
         3 if to - from < 40 => text.replace_range(from..to, ""),
         4 if to - from < 200 => {
             let copy = text[from..to].to_owned();
             text.insert_str(to, &copy);
         }
         _ => text.insert_str(from, &piece.repeat(random.usize(1..4))),
-    }
-    if !text.is_char_boundary(text.len()) {
-        text.clear();
     }
 }

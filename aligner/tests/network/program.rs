@@ -141,6 +141,60 @@ impl Run {
     }
 }
 
+/// Viewers find a layer where the result says, without a token.
+#[track_caller]
+fn assert_shown(server: &FakeService, layer: &str) {
+    use std::io::{Read, Write};
+    let url = layer.strip_prefix("precomputed://").unwrap();
+    let path = url.strip_prefix(&server.origin()).unwrap();
+    let address = server.origin().replace("http://", "");
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let request =
+        format!("GET {path}/info HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("neuroglancer_multiscale_volume"),
+        "{answer}"
+    );
+}
+
+/// The view shows the first image, placed as the request says.
+#[track_caller]
+fn assert_view(link: &str, artifacts: &[alignment_api::Artifact]) {
+    let (_, state) = link.split_once("/#!").unwrap();
+    let state: serde_json::Value = serde_json::from_str(&decoded(state)).unwrap();
+    let layer = &state["layers"][0];
+    assert_eq!(layer["name"], artifacts[0].name.as_str());
+    let source = &layer["source"];
+    assert_eq!(
+        source["url"].as_str(),
+        artifacts[0].neuroglancer_url.as_deref()
+    );
+    assert_eq!(state["layers"][1]["type"], "segmentation");
+    // The example's placement is in the viewer's space: it stands there as it is, in nm.
+    let text = fs::read_to_string(root().join("examples/image-service.yaml")).unwrap();
+    let request = aligner::job::parse_request(&text).unwrap();
+    for (row, expected) in request.spec.placement.matrix.iter().take(3).enumerate() {
+        for (column, expected) in expected.iter().enumerate() {
+            let (scale, tolerance) = if column == 3 { (1e6, 2.0) } else { (1.0, 1e-6) };
+            let found = source["transform"]["matrix"][row][column].as_f64().unwrap();
+            assert!((found - scale * expected).abs() <= tolerance, "{found}");
+        }
+    }
+}
+
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(part[2..].bytes());
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
 #[test]
 fn the_example_comes_from_an_image_service_and_goes_back() {
     let run = Run::new();
@@ -151,15 +205,15 @@ fn the_example_comes_from_an_image_service_and_goes_back() {
         .iter()
         .map(|image| image.name.clone())
         .collect();
-    let artifacts: Vec<String> = run
-        .message()
-        .result
-        .unwrap()
-        .artifacts
-        .into_iter()
-        .map(|artifact| artifact.name)
+    let result = run.message().result.unwrap();
+    let artifacts: Vec<&String> = (result.artifacts.iter())
+        .map(|artifact| &artifact.name)
         .collect();
-    assert_eq!(names, artifacts);
+    assert_eq!(artifacts, names.iter().collect::<Vec<_>>());
+    for artifact in &result.artifacts {
+        assert_shown(&run.server, artifact.neuroglancer_url.as_deref().unwrap());
+    }
+    assert_view(&result.viewer_url.unwrap(), &result.artifacts);
     assert_eq!(
         names,
         [

@@ -140,15 +140,33 @@ pub fn write_stored(
     voxels: &Voxels,
     header: &Header,
 ) -> Result<Written, WriteError> {
+    write_file(
+        path,
+        &stored_header(grid, header),
+        |out| with_voxels!(voxels, values => encode(out, values)),
+    )
+}
+
+/// As [`write_stored`], uncompressed, to what is no file.
+///
+/// # Errors
+/// Those of `out`, and sizes that a header cannot hold.
+pub fn encode_stored(
+    out: &mut dyn Write,
+    grid: &Grid,
+    voxels: &Voxels,
+    header: &Header,
+) -> io::Result<()> {
+    header_bytes(out, &stored_header(grid, header))?;
+    with_voxels!(voxels, values => encode(out, values))
+}
+
+fn stored_header(grid: &Grid, header: &Header) -> NiftiHeader {
     let mut dims = grid.shape.to_vec();
     dims.extend(&header.dims[3..]);
     let mut raw = complete(header.raw.clone(), grid, &dims, header.datatype);
     (raw.scl_slope, raw.scl_inter) = (header.slope as f32, header.inter as f32);
-    write_file(
-        path,
-        &raw,
-        |out| with_voxels!(voxels, values => encode(out, values)),
-    )
+    raw
 }
 
 /// Fills in everything that follows from grid and type.
@@ -201,15 +219,6 @@ fn write_file(
 ) -> Result<Written, WriteError> {
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
     atomic::write(path, |out| {
-        if raw.dim[1..].iter().any(|size| *size == 0 || *size > 32767) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "`dim` is {:?}, expected sizes from 1 to 32767",
-                    &raw.dim[1..]
-                ),
-            ));
-        }
         if compressed {
             // No name and no time in the gzip header: the same volume gives the same bytes.
             let mut gzip = GzBuilder::new().mtime(0).write(out, Compression::new(1));
@@ -253,6 +262,15 @@ fn encode_as<T: Voxel>(
 
 /// The 348 bytes of a NIfTI-1 header and the four of an empty extension list.
 fn header_bytes(out: &mut dyn Write, raw: &NiftiHeader) -> io::Result<()> {
+    if raw.dim[1..].iter().any(|size| *size == 0 || *size > 32767) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "`dim` is {:?}, expected sizes from 1 to 32767",
+                &raw.dim[1..]
+            ),
+        ));
+    }
     let mut b = Vec::with_capacity(352);
     b.extend(348_i32.to_le_bytes());
     b.extend([0; 35]);

@@ -1,0 +1,206 @@
+//! The page of `aligner depth`: the segmentation with lines of equal depth, where depth is known, and
+//! how thick the cortex is.
+
+use std::fmt::Write;
+
+use rayon::prelude::*;
+
+use super::{
+    centre, chart, interpolator,
+    picture::Picture,
+    sections::{END, caption, escape, head, image, view, warnings},
+    slice::Slice,
+};
+use crate::{
+    depth::{DepthMap, Tissue},
+    volume::Volume,
+};
+
+/// Depths of the lines, and their colours: blue at the pial surface to red at the white matter.
+const LINES: [(f32, [u8; 3]); 5] = [
+    (0.02, [0, 114, 255]),
+    (0.25, [0, 190, 190]),
+    (0.5, [240, 228, 66]),
+    (0.75, [240, 150, 30]),
+    (0.98, [230, 50, 40]),
+];
+/// Grey of each tissue.
+const SHADES: [f32; 3] = [0.0, 0.45, 0.8];
+
+/// What the page shows.
+pub struct DepthSubject<'a> {
+    /// File name of the segmentation.
+    pub name: &'a str,
+    /// SHA-256 of that file.
+    pub sha256: &'a str,
+    /// Its tissues.
+    pub tissues: &'a Volume<Tissue>,
+    /// What was computed from them.
+    pub map: &'a DepthMap,
+    /// Local thickness in mm, 0 where there is none.
+    pub thickness_mm: &'a Volume<f32>,
+    /// What a person should know.
+    pub warnings: &'a [String],
+}
+
+/// One plane: the segmentation with the lines of depth, and the validity.
+struct Plane {
+    slice: Slice,
+    lines: Picture,
+    validity: Picture,
+}
+
+/// Draws and writes the page.
+pub fn render_depth(subject: &DepthSubject) -> String {
+    let depth = &subject.map.depth;
+    let planes: Vec<Plane> = Slice::three(&depth.grid, centre(depth))
+        .into_par_iter()
+        .map(|slice| draw(slice, subject))
+        .collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let mut page = head(
+        &format!("Cortical depth of {}", subject.name),
+        &format!("0 at the pial surface, 1 at the white matter, by the aligner {version}"),
+    );
+    warnings(&mut page, subject.warnings);
+    figures(&mut page, subject);
+    page.push_str("<h2>Depth</h2>\n<p>The segmentation with lines of equal depth:");
+    for (level, [r, g, b]) in LINES {
+        let _ = write!(
+            page,
+            "<i class=\"key\" style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>{level}"
+        );
+    }
+    page.push_str(
+        ".\nWhere they meet without white matter or CSF between them, a surface is missing.</p>\n",
+    );
+    pictures(&mut page, &planes, "depth", |plane| &plane.lines);
+    page.push_str(
+        "<h2>Validity</h2>\n<p>How much of each value is known: green all of it, red nothing. Near the \
+         border of the image the rest of a column is missing.</p>\n",
+    );
+    pictures(&mut page, &planes, "validity", |plane| &plane.validity);
+    let _ = write!(
+        page,
+        "<h2>Thickness</h2>\n<div class=\"charts\"><div><p>Over the cortex, where it is known.</p>{}</div></div>\n\
+         <p class=\"soft\">SHA-256 of the segmentation: <code>{}</code></p>\n{END}",
+        chart::bars(&chart::thickness(subject.thickness_mm)),
+        escape(subject.sha256),
+    );
+    page
+}
+
+fn draw(slice: Slice, subject: &DepthSubject) -> Plane {
+    let (tissues, map) = (subject.tissues, subject.map);
+    let to_voxel = tissues.grid.voxel_to_world.inverse();
+    let [nx, ny, _] = tissues.grid.shape;
+    let tissue = |point: [f64; 3]| {
+        let at =
+            to_voxel.map(|to_voxel| to_voxel.apply(point).map(|v| v.round().max(0.0) as usize));
+        let index = at.map(|[x, y, z]| x + nx * (y + ny * z));
+        index.and_then(|index| tissues.values().get(index).copied())
+    };
+    let shade = |point| match tissue(point) {
+        Some(Tissue::Csf) => SHADES[0],
+        Some(Tissue::Grey) => SHADES[1],
+        Some(Tissue::White) => SHADES[2],
+        None => f32::NAN,
+    };
+    let mut lines = Picture::coloured(slice.size(), &slice.sample(shade), |shade| {
+        [(255.0 * shade) as u8; 3]
+    });
+    let depth = slice.sample(interpolator(&map.depth));
+    for (level, colour) in LINES {
+        lines.lines(&depth, &[level], colour);
+    }
+    let validity = interpolator(&map.validity);
+    let known = slice.sample(|point| match tissue(point) {
+        Some(Tissue::Grey) => validity(point),
+        _ => f32::NAN,
+    });
+    Plane {
+        validity: Picture::coloured(slice.size(), &known, validity_colour),
+        slice,
+        lines,
+    }
+}
+
+/// Red at 0, yellow at a half, green at 1.
+fn validity_colour(validity: f32) -> [u8; 3] {
+    let share = validity.clamp(0.0, 1.0);
+    let rise = |from: f32, to: f32, t: f32| (from + (to - from) * t.clamp(0.0, 1.0)) as u8;
+    if share < 0.5 {
+        let t = 2.0 * share;
+        [
+            rise(200.0, 240.0, t),
+            rise(30.0, 220.0, t),
+            rise(40.0, 60.0, t),
+        ]
+    } else {
+        let t = 2.0 * share - 1.0;
+        [
+            rise(240.0, 40.0, t),
+            rise(220.0, 150.0, t),
+            rise(60.0, 70.0, t),
+        ]
+    }
+}
+
+fn pictures(page: &mut String, planes: &[Plane], what: &str, picture: fn(&Plane) -> &Picture) {
+    page.push_str("<div class=\"planes\">\n");
+    for plane in planes {
+        let words = format!("{what}, {}", caption(&plane.slice));
+        page.push_str(&view(&plane.slice, &image(picture(plane), what, &words)));
+    }
+    page.push_str("</div>\n");
+}
+
+fn figures(page: &mut String, subject: &DepthSubject) {
+    let [x, y, z] = subject.tissues.grid.shape;
+    let size = subject.tissues.grid.spacing().map(|mm| format!("{mm:.4}"));
+    let grey = |tissue: &&Tissue| **tissue == Tissue::Grey;
+    let cortex = subject.tissues.values().iter().filter(grey).count();
+    let pairs = subject
+        .tissues
+        .values()
+        .iter()
+        .zip(subject.map.validity.values());
+    let well = pairs
+        .filter(|(tissue, validity)| grey(tissue) && **validity >= 0.5)
+        .count();
+    let rows = [
+        (
+            "Voxels",
+            format!("{x} × {y} × {z} of {} mm", size.join(" × ")),
+        ),
+        ("Cortex", format!("{cortex} voxels")),
+        (
+            "Known depth",
+            format!(
+                "{:.1} % of the cortex has a validity of 0.5 or more",
+                100.0 * well as f64 / cortex.max(1) as f64
+            ),
+        ),
+        (
+            "Thickness",
+            format!("{:.2} mm (median)", subject.map.median_thickness_mm),
+        ),
+    ];
+    page.push_str("<table class=\"narrow\">\n");
+    for (name, value) in rows {
+        let _ = writeln!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+    }
+    page.push_str("</table>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_green_and_what_is_not_is_red() {
+        let ([r0, g0, _], [r1, g1, _]) = (validity_colour(0.0), validity_colour(1.0));
+        assert!(r0 > g0 && g1 > r1);
+        assert_eq!(validity_colour(0.5), validity_colour(0.499_999));
+    }
+}
