@@ -107,7 +107,8 @@ for image in "${IMAGES[@]}"; do
       \( -name 'aligner-*' -o -name 'alignment-api-*' -o -name 'operator-*' \) -exec rm -rf {} +
   fi
   # --pull-never: what was pulled or made above.
-  builder build --quiet --isolation chroot --pull-never --timestamp "${SOURCE_DATE_EPOCH:-0}" --format oci --layers=false \
+  builder build --quiet --isolation chroot --pull-never --timestamp "${SOURCE_DATE_EPOCH:-0}" --identity-label=false \
+    --format oci --layers=false \
     --signature-policy "$STORAGE_POLICY" "${VOLUMES[@]}" "${target[@]}" \
     --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" \
     --ignorefile "$ROOT/.dockerignore" --file "$ROOT/Dockerfile.$image" --tag "$name" "$ROOT" >/dev/null
