@@ -17,6 +17,7 @@ mv "$WORK/docs/book.toml" "$WORK/book.toml"
 # The summary lies in docs/; mdBook wants it, and the links in it, at the root.
 sed -E 's#\]\(#](docs/#; s#\]\(docs/\.\./#](#' "$WORK/docs/SUMMARY.md" > "$WORK/SUMMARY.md"
 rm "$WORK/docs/SUMMARY.md"
+"$VENV/bin/python" "$ROOT/dev/docs/formulas.py" "$WORK"/docs/*.md
 rm -rf "$SITE"
 mkdir -p "$SITE"
 "$VENV/bin/mdbook" build "$WORK" --dest-dir "$SITE" 2>&1 | tee "$WORK/log" >&2

@@ -82,9 +82,10 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 
 VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 REVISION=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
-# All that enters a build, as one number.
+# All that enters a program, as one number.
 sources_digest() { # image
-  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore Cargo.toml Cargo.lock aligner operator -type f -not -path '*/target/*' -print0 \
+  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore Cargo.toml Cargo.lock aligner operator -type f \
+    -not -path '*/target/*' -not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/examples/*' -print0 \
     | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 

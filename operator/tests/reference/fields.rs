@@ -123,6 +123,10 @@ fn collect(schema: &Value, path: &str, found: &mut Vec<Vec<String>>) {
 }
 
 fn code(value: &Value) -> String {
+    if let Some(entries) = value.as_array().filter(|entries| !entries.is_empty()) {
+        let entries: Vec<String> = entries.iter().map(code).collect();
+        return entries.join(", ");
+    }
     match value.as_str() {
         Some("") => "empty".to_owned(),
         Some(text) => format!("`{text}`"),
