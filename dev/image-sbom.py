@@ -4,7 +4,8 @@
     image-sbom.py ARCHIVE SBOM      reads the OCI archive, writes SBOM (JSON, CycloneDX 1.6)
 
 The program itself is asked: cargo-auditable has put a list of its packages into it (section .dep-v0,
-zlib, JSON). Licences are those of `cargo metadata`, checksums those of Cargo.lock. The same image gives
+zlib, JSON). It names more than was linked: macros, and features that only another program of the workspace
+asks for; such packages are marked as excluded. Licences are those of `cargo metadata`, checksums those of Cargo.lock. The same image gives
 the same bytes. The document is checked against the schema before it is written.
 """
 import json
@@ -24,6 +25,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
+from linked import linked  # noqa: E402
 from oci_archive import Archive, linked_packages  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -43,7 +45,7 @@ def checksums():
     return {(package["name"], package["version"]): package.get("checksum") for package in packages}
 
 
-def component(package, licence, checksum):
+def component(package, in_program, licence, checksum):
     name, version = package["name"], package["version"]
     url = PackageURL(type="cargo", name=name, version=version)
     return Component(
@@ -52,8 +54,7 @@ def component(package, licence, checksum):
         version=version,
         purl=url,
         bom_ref=url.to_string(),
-        # What runs only while the program is compiled is not in it.
-        scope=ComponentScope.EXCLUDED if package.get("kind") == "build" else ComponentScope.REQUIRED,
+        scope=ComponentScope.REQUIRED if in_program else ComponentScope.EXCLUDED,
         licenses=[LicenseFactory().make_from_string(licence)] if licence else None,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=checksum)] if checksum else None,
     )
@@ -61,10 +62,11 @@ def component(package, licence, checksum):
 
 def document(archive):
     """The CycloneDX document of an archive's program, as text."""
-    packages = linked_packages(archive.executables()[0].content)
-    licence, checksum = licences(), checksums()
+    program = archive.executables()[0]
+    packages = linked_packages(program.content)
+    licence, checksum, present = licences(), checksums(), linked(program.path)
     keys = [(package["name"], package["version"]) for package in packages]
-    components = [component(package, licence.get(key), checksum.get(key)) for package, key in zip(packages, keys)]
+    components = [component(package, key in present, licence.get(key), checksum.get(key)) for package, key in zip(packages, keys)]
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_OID, archive.digest))
     for package, item in zip(packages, components):
         if package.get("root"):

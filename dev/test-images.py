@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import stat
-import subprocess
 import sys
 
 from cyclonedx.schema import SchemaVersion
@@ -12,6 +11,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "dev" / "lib"))
+from linked import linked  # noqa: E402
 from oci_archive import Archive, linked_packages, section  # noqa: E402
 
 # Megabytes, compressed.
@@ -24,13 +24,6 @@ outcomes = []
 def check(name, passed, detail=""):
     outcomes.append(bool(passed))
     print(f"{'ok    ' if passed else 'FAILED'} {name}{'' if passed else f': {detail}'}")
-
-
-def runtime_packages(name):
-    """(name, version) of what cargo links into a program on this platform, itself included."""
-    command = ["cargo", "tree", "--locked", "--edges", "normal", "--prefix", "none", "--package", name, "--format", "{p}"]
-    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    return {tuple(re.match(r"(\S+) v(\S+)", line).groups()) for line in lines}
 
 
 def look(name):
@@ -52,15 +45,17 @@ def look(name):
     check(f"{name}: labels", LABELS == set(labels) and all(labels.values()), labels)
 
     packages = linked_packages(program.content)
-    embedded = {(package["name"], package["version"]) for package in packages if package.get("kind") != "build"}
-    expected = runtime_packages(name)
-    check(f"{name}: the program lists what cargo linked into it", embedded == expected, embedded ^ expected)
+    embedded = {(package["name"], package["version"]) for package in packages}
+    expected = linked(name)
+    check(f"{name}: the program lists all that cargo linked into it", expected <= embedded, expected - embedded)
     text = (ROOT / "dist" / f"voluba-align-{name}.cdx.json").read_text(encoding="utf-8")
     check(f"{name}: its CycloneDX document is valid", not JsonStrictValidator(SchemaVersion.V1_6).validate_str(text))
     document = json.loads(text)
     entries = [*document["components"], document["metadata"]["component"]]
     listed = {(entry["name"], entry["version"]) for entry in entries}
-    check(f"{name}: and lists the same", listed == {(package["name"], package["version"]) for package in packages}, listed ^ embedded)
+    check(f"{name}: and lists the same", listed == embedded, listed ^ embedded)
+    required = {(entry["name"], entry["version"]) for entry in entries if entry["scope"] == "required"}
+    check(f"{name}: and marks what is linked", required == expected, required ^ expected)
     unlicensed = [entry["name"] for entry in entries if not entry.get("licenses")]
     check(f"{name}: each with its licence", not unlicensed, unlicensed)
 
