@@ -18,7 +18,9 @@ pub(crate) fn page() -> String {
     for part in ["spec", "status"] {
         let mut rows = Vec::new();
         walk(&schema["properties"][part], "", &mut rows);
-        page += &format!("\n## {part}\n\n");
+        page += "\n## ";
+        page += part;
+        page += "\n\n";
         page += &table(&["Field", "Type", "Limits", "Default", "Meaning"], rows);
     }
     page + &rules(schema)
