@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust soak bench lint generate images cluster-up cluster-down demo
+.PHONY: help run test test-rust soak bench lint generate docs images cluster-up cluster-down demo
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,7 +19,7 @@ test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control 
 	dev/with-control-plane.sh cargo test --workspace --locked
 
 SUITE ?= operator
-soak: ## Faults and load in full, with figures; SUITE=operator (the default, about an hour), faults, load or data
+soak: ## Faults and load in full, with figures; SUITE=operator (the default, about an hour), faults, load, data or delivery
 	SUITE=$(SUITE) dev/soak.sh
 
 bench: ## Accuracy, time and memory, beside ANTs and greedy; writes docs/benchmarks.md (about an hour)
@@ -29,9 +29,13 @@ lint: ## Formatting and clippy, warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-generate: ## Rewrite the generated files: crds/, the chart's copy and README, golden files
-	UPDATE_GOLDEN=1 cargo test --locked -p operator --test generated_files --test build_golden
+generate: ## Rewrite the generated files: crds/, the chart's copy and README, docs/reference, golden files
+	UPDATE_GOLDEN=1 cargo test --locked -p operator --test generated_files --test build_golden --test reference
+	UPDATE_GOLDEN=1 cargo test --locked -p aligner --test reference
 	dev/generate-chart.sh
+
+docs: ## Build the documentation as a site into dist/site
+	dev/build-docs.sh
 
 images: ## Build the two container images into dist/ (needs root)
 	dev/build-images.sh

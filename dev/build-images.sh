@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Builds the two container images with buildah and writes them to dist/ as OCI archives.
-#   dev/build-images.sh [aligner] [operator]      default: both
+# Builds the two container images with buildah and writes them to dist/ as OCI archives, each with the
+# list of what is linked into its program beside it (CycloneDX, NAME.cdx.json).
+#   dev/build-images.sh [--clean] [--into FOLDER] [aligner] [operator]      default: both
+# --clean: nothing that was compiled or downloaded before is used. --into: another folder than dist/.
+# Files in the images carry the time SOURCE_DATE_EPOCH, by default 0: the same sources give the same digest.
 # The Rust base image that the Dockerfiles name is pulled once; where no registry can be reached, a
 # stand-in of the same name is made from Debian packages and the Rust toolchain of this machine.
 # The storage and the target folders are kept below the cache folder. An image whose sources have not
@@ -10,14 +13,23 @@
 [ "$(uname -s)" = Linux ] || die "images are built on Linux only"
 [ "$(id -u)" = 0 ] || die "building the images needs root (mounts in the build); run as root"
 need_command buildah buildah
-IMAGES=("$@")
-[ $# -gt 0 ] || IMAGES=(aligner operator)
+CLEAN='' INTO=$ROOT/dist IMAGES=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --clean) CLEAN=1 ;;
+    --into) INTO=${2:?--into needs a folder} && shift ;;
+    *) IMAGES+=("$1") ;;
+  esac
+  shift
+done
+[ ${#IMAGES[@]} -gt 0 ] || IMAGES=(aligner operator)
 for image in "${IMAGES[@]}"; do
-  [ -f "$ROOT/Dockerfile.$image" ] || die "no Dockerfile.$image; usage: build-images.sh [aligner] [operator]"
+  [ -f "$ROOT/Dockerfile.$image" ] || die "no Dockerfile.$image; usage: build-images.sh [--clean] [--into FOLDER] [aligner] [operator]"
 done
 
 STORAGE=$CACHE/images
-mkdir -p "$STORAGE" "$ROOT/dist"
+mkdir -p "$STORAGE" "$INTO"
+VENV=$(need_python_venv supply "$ROOT/dev/supply-requirements.txt")
 exec 9> "$STORAGE/lock"
 flock -n 9 || { say "another image build is running; waiting for it"; flock 9; }
 builder() { buildah --root "$STORAGE/storage" --runroot "$STORAGE/run" --storage-driver overlay "$@" 9>&-; }
@@ -63,41 +75,49 @@ fi
 # inspecting proxy has its own.
 CARGO_REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry
 mkdir -p "$CARGO_REGISTRY"
-VOLUMES=(--volume "$CARGO_REGISTRY:/usr/local/cargo/registry")
+VOLUMES=()
+[ -n "$CLEAN" ] || VOLUMES+=(--volume "$CARGO_REGISTRY:/usr/local/cargo/registry")
 certificates=/etc/ssl/certs/ca-certificates.crt
 [ ! -f "$certificates" ] || VOLUMES+=(--volume "$certificates:$certificates:ro")
 
 VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 REVISION=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
-# All that enters a build, as one number.
+# All that enters a program, as one number.
 sources_digest() { # image
-  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore Cargo.toml Cargo.lock aligner operator -type f -not -path '*/target/*' -print0 \
+  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore Cargo.toml Cargo.lock aligner operator -type f \
+    -not -path '*/target/*' -not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/examples/*' -print0 \
     | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 
 for image in "${IMAGES[@]}"; do
   start=$SECONDS
   name=localhost/voluba-align/$image:dev
-  archive=$ROOT/dist/voluba-align-$image.tar
+  archive=$INTO/voluba-align-$image.tar
   digest=$(sources_digest "$image")
-  if [ -f "$archive" ] && [ "$(cat "$archive.sources" 2>/dev/null)" = "$digest" ]; then
+  if [ -z "$CLEAN" ] && [ -f "$archive" ] && [ "$(cat "$archive.sources" 2>/dev/null)" = "$digest" ]; then
     say "$name is up to date"
     continue
   fi
-  target=$STORAGE/target-$image
-  mkdir -p "$target"
-  # cargo compares times, and the sources of another checkout may be older than what was built from
-  # this one: the packages of the workspace are always compiled anew.
-  find "$target" -maxdepth 4 -path '*/.fingerprint/*' \( -name 'aligner-*' -o -name 'alignment-api-*' -o -name 'operator-*' \) -exec rm -rf {} +
-  # --pull-never: what was pulled or made above. --timestamp 0: the same files give the same digest.
-  builder build --quiet --isolation chroot --pull-never --timestamp 0 --format oci --layers=false \
-    --signature-policy "$STORAGE_POLICY" "${VOLUMES[@]}" --volume "$target:/source/target" \
+  target=()
+  if [ -z "$CLEAN" ]; then
+    target=(--volume "$STORAGE/target-$image:/source/target")
+    mkdir -p "$STORAGE/target-$image"
+    # cargo compares times, and the sources of another checkout may be older than what was built from
+    # this one: the packages of the workspace are always compiled anew.
+    find "$STORAGE/target-$image" -maxdepth 4 -path '*/.fingerprint/*' \
+      \( -name 'aligner-*' -o -name 'alignment-api-*' -o -name 'operator-*' \) -exec rm -rf {} +
+  fi
+  # --pull-never: what was pulled or made above.
+  builder build --quiet --isolation chroot --pull-never --timestamp "${SOURCE_DATE_EPOCH:-0}" --identity-label=false \
+    --format oci --layers=false \
+    --signature-policy "$STORAGE_POLICY" "${VOLUMES[@]}" "${target[@]}" \
     --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" \
     --ignorefile "$ROOT/.dockerignore" --file "$ROOT/Dockerfile.$image" --tag "$name" "$ROOT" >/dev/null
   rm -f "$archive"
   builder push --quiet --signature-policy "$STORAGE_POLICY" "$name" "oci-archive:$archive:$name"
+  "$VENV/bin/python" "$ROOT/dev/image-sbom.py" "$archive" "${archive%.tar}.cdx.json"
   echo "$digest" > "$archive.sources"
-  say "built $name in $((SECONDS - start)) s: dist/${archive##*/}, $(du -h "$archive" | cut -f1)"
+  say "built $name in $((SECONDS - start)) s: ${archive#"$ROOT"/}, $(du -h "$archive" | cut -f1)"
 done
 # Images that a new build has replaced.
 builder images --quiet --filter dangling=true 2>/dev/null | xargs -r buildah --root "$STORAGE/storage" --runroot "$STORAGE/run" \

@@ -23,6 +23,7 @@ The chart installs the operator, the custom resource definition `AlignmentReques
 static data (the templates' depth maps) and the least rights that the operator needs. Kubernetes
 {kube_version}, Helm 3 or 4. It also runs on OpenShift, under `restricted-v2`: see `deploy/openshift`.
 
+<!-- test: not run: docs/install.md runs the same -->
 ```console
 helm install voluba-align charts/voluba-align --namespace voluba --create-namespace --values my-values.yaml
 helm test voluba-align --namespace voluba      # once the static data is there: it reads every template

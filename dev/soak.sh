@@ -6,6 +6,7 @@
 #   SUITE=faults    only the first part of it
 #   SUITE=load      only the second
 #   SUITE=data      the aligner's files: fuzzing, kills, full disks, memory (dev/soak-data.sh)
+#   SUITE=delivery  two clean builds of each image give one digest (dev/soak-images.sh)
 # The Job controller may do more at once than by default, and there is no scheduler: the test binds no pods,
 # it ends them. dev/soak.sh [NAME OF A TEST...] runs only these of the second part.
 . "$(dirname "$0")/lib/common.sh"
@@ -34,7 +35,8 @@ case $SUITE in
   faults) faults 2>&1 | tee "$OUTPUT" || status=1 ;;
   load) load "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   data) dev/soak-data.sh "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
-  *) die "SUITE=$SUITE is not one of operator, faults, load, data" ;;
+  delivery) dev/soak-images.sh "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
+  *) die "SUITE=$SUITE is not one of operator, faults, load, data, delivery" ;;
 esac
 say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
 # A test's name may stand before its first figure.

@@ -1,101 +1,164 @@
 #!/usr/bin/env python3
-"""The documentation holds: every request in it is valid, every link leads somewhere.
+"""The documentation holds: links lead somewhere, YAML is valid, commands work.
 
-    test-docs.py ALIGNER
+    test-docs.py PROGRAMS            everything but the commands that need pods
+    test-docs.py PROGRAMS --cluster  those, on the cluster of KUBECONFIG
 
-Every fenced `yaml` block of README.md and docs/*.md that is an AlignmentRequest goes through
-`aligner validate`. Every relative link of the pages below must point to an existing file of the
-repository, and to an existing heading if it names one. Closing line: `docs: N passed, M failed`.
+PROGRAMS is the folder with `aligner`, or with `node_modules` for the clients. dev/docs/blocks.py says what is done with which block.
+Every block is run, validated, written for another, shown output, or not run for a reason that stands
+beside it; the counts are printed. Closing line: `docs: N passed, M failed`.
 """
+import collections
 import pathlib
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.parse
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-LINKED = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "dev/README.md")] + DOCS
-FENCE = re.compile(r"^(?P<fence>```+|~~~+)[ \t]*(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=fence)[ \t]*$", re.M | re.S)
-LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+sys.path.insert(0, str(ROOT / "dev" / "docs"))
+import blocks  # noqa: E402
+import checks  # noqa: E402
+import links  # noqa: E402
+from session import Session  # noqa: E402
+
+PAGES_OF_CLUSTER = ("install.md", "align.md", "clients.md", "integrate.md", "operate.md", "backup.md")
 outcomes = []
+counts = collections.Counter()
+reasons = []
 
 
-def check(name, passed, detail=""):
-    outcomes.append(bool(passed))
-    print(f"{'ok    ' if passed else 'FAILED'} {name}{': ' + detail if detail and not passed else ''}")
+def check(name, mistake):
+    outcomes.append(mistake is None)
+    print(f"ok     {name}" if mistake is None else f"FAILED {name}: {mistake}", flush=True)
 
 
-def line_of(text, position):
-    return text.count("\n", 0, position) + 1
+def name_of(block, what):
+    first = block.text.strip().splitlines()[0][:60] if block.text.strip() else ""
+    return f"{block.place}: {what}: {first}"
 
 
-def check_requests(page, aligner, folder):
-    """The number of requests on the page."""
-    text, found = page.read_text(encoding="utf-8"), 0
-    for block in FENCE.finditer(text):
-        if block["language"] not in ("yaml", "yml") or not re.search(r"^kind: AlignmentRequest\s*$", block["text"], re.M):
-            continue
-        found += 1
-        file = folder / "request.yaml"
-        file.write_text(block["text"], encoding="utf-8")
-        run = subprocess.run([aligner, "validate", file], capture_output=True, text=True)
-        name = f"{page.relative_to(ROOT)} line {line_of(text, block.start())}: the request is valid"
-        check(name, run.returncode == 0, run.stderr.strip())
-    return found
+VALIDATED = {
+    "request": ("the request is valid", lambda block, aligner: checks.request(block.text, aligner)),
+    "manifest": ("the API server takes it", lambda block, aligner: checks.api_server_takes(block.text)),
+    "values": ("the chart takes it", lambda block, aligner: checks.values(block.text)),
+    "sources": ("each is a source", lambda block, aligner: checks.sources(block.text, aligner)),
+    "rules": ("they name our metrics", lambda block, aligner: checks.rules(block.text)),
+    "same as": ("equal to the file", lambda block, aligner: checks.same_as(block.text, block.argument)),
+    "old body": ("an old body becomes a request", lambda block, aligner: checks.old_body(block.text, aligner)),
+    "targets": ("the targets exist", lambda block, aligner: checks.targets(block.text)),
+}
 
 
-def without_code(text):
-    """Code blanked, lines kept: brackets in it are no links, '#' in it are no headings."""
-    blank = lambda match: re.sub(r"[^\n]", " ", match[0])
-    return FENCE.sub(blank, text)
+def write_file(block, session, page):
+    """For a later command; YAML is validated on the way, as values if its name says so."""
+    session.write(block.argument, block.text)
+    if block.language == "yaml":
+        valid = checks.values if "values" in block.argument else checks.api_server_takes
+        check(name_of(block, "valid"), valid(block.text))
+    used = any(other.line > block.line and block.argument in other.text for other in page if other is not block)
+    check(name_of(block, "used by a command below"), None if used else f"nothing on the page uses {block.argument}")
+    counts["written for a command"] += 1
 
 
-def anchors(page):
-    """Names of the headings, as GitHub makes them."""
-    seen, names = {}, set()
-    for heading in re.findall(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", without_code(page.read_text(encoding="utf-8")), re.M):
-        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
-        name = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-        count = seen[name] = seen.get(name, -1) + 1
-        names.add(f"{name}-{count}" if count else name)
-    return names
+def run(block, session):
+    """Seconds that it took; None if it failed."""
+    start = time.monotonic()
+    mistake = session.run(block)
+    check(name_of(block, "runs"), mistake)
+    counts["run"] += 1
+    return time.monotonic() - start if mistake is None else None
 
 
-def check_link(page, text, link):
-    target, _, anchor = urllib.parse.unquote(link[1]).partition("#")
-    file = (page.parent / target).resolve() if target else page
-    name = f"{page.relative_to(ROOT)} line {line_of(text, link.start())}: {link[1]}"
-    if not file.is_relative_to(ROOT) or not file.exists():
-        check(name, False, "no such file in the repository")
-    elif anchor and file.suffix == ".md":
-        check(name, anchor in anchors(file), "no such heading")
-    else:
-        check(name, True)
+def forget_installation():
+    """So that the next page begins with an empty cluster."""
+    for command in (
+        ["helm", "uninstall", "voluba-align", "--namespace", "voluba", "--ignore-not-found"],
+        ["kubectl", "delete", "namespace", "voluba", "--ignore-not-found"],
+    ):
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def example_results(programs, folder):
+    """What `make run` leaves, which some commands read."""
+    command = [programs / "aligner", "--quiet", "demo", "--examples", ROOT / "examples", "--output", folder]
+    subprocess.run(command, check=True)
+    return folder
+
+
+def test_page(page, programs, results):
+    found = list(blocks.blocks(page))
+    session = None
+    if any(block.kind in ("file", "local", "api") for block in found):
+        session = Session([programs])
+        shutil.copytree(results, session.folder / "dist" / "run")
+    for block in found:
+        if block.kind in VALIDATED:
+            what, mistake = VALIDATED[block.kind]
+            check(name_of(block, what), mistake(block, programs / "aligner"))
+            counts["validated"] += 1
+        elif block.kind == "file":
+            write_file(block, session, found)
+        elif block.kind in ("local", "api"):
+            run(block, session)
+        elif block.kind == "not run":
+            counts["not run"] += 1
+            reasons.append(f"{block.place}: {block.argument}")
+        elif block.kind == "cluster":
+            counts["left to the cluster"] += 1
+        elif block.kind == "shown":
+            counts["shown, nothing to run"] += 1
+        else:
+            check(name_of(block, "has a test"), f"no test for the language '{block.language}' or the words '{block.argument}'")
+    if session:
+        session.close()
+    if any(block.kind == "api" for block in found):
+        forget_installation()
+
+
+def without_pods(programs):
+    with tempfile.TemporaryDirectory() as folder:
+        results = example_results(programs, pathlib.Path(folder) / "run")
+        for page in blocks.pages():
+            test_page(page, programs, results)
+    check("there are requests, commands and values", None if counts["run"] > 5 and counts["validated"] > 5 else str(counts))
+    for page in blocks.pages():
+        for line, target, mistake in links.links(page):
+            check(f"{page.relative_to(ROOT)} line {line}: {target}", mistake)
+
+
+def on_cluster(programs):
+    """Pages in the order in which somebody would read them. The first block of commands is the way from an
+    empty cluster to the first result, and is timed."""
+    for name in PAGES_OF_CLUSTER:
+        page = ROOT / "docs" / name
+        found = list(blocks.blocks(page))
+        session = Session([programs])
+        (session.folder / "node_modules").symlink_to(programs / "node_modules")
+        for block in found:
+            if block.kind == "file":
+                session.write(block.argument, block.text)
+            elif block.kind == "cluster":
+                seconds = run(block, session)
+                if block.argument == "first request" and seconds is not None:
+                    commands = len([line for line in block.text.splitlines() if line[:1].strip()])
+                    print(f"figure first-request {seconds:.1f} s bar 180 {'ok' if seconds <= 180 else 'short'}")
+                    print(f"figure first-request-commands {commands} commands bar 5 {'ok' if commands <= 5 else 'short'}")
+                    check("at most 5 commands to the first result", None if commands <= 5 else str(commands))
+        session.close()
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: test-docs.py ALIGNER")
-    aligner = pathlib.Path(sys.argv[1]).resolve()
-    if not aligner.is_file():
-        sys.exit(f"{aligner} is missing: cargo build --release -p aligner")
-    with tempfile.TemporaryDirectory() as folder:
-        requests = sum(check_requests(page, aligner, pathlib.Path(folder)) for page in [ROOT / "README.md", *DOCS])
-    check("the pages hold requests at all", requests > 0)
-    for page in LINKED:
-        if not page.is_file():
-            check(f"{page.relative_to(ROOT)} exists", False)
-            continue
-        text = page.read_text(encoding="utf-8")
-        # Inline code goes, too; what is left has links in the same places.
-        plain = re.sub(r"`[^`\n]*`", lambda match: " " * len(match[0]), without_code(text))
-        for link in LINK.finditer(plain):
-            if not re.match(r"[a-z][a-z0-9+.-]*:", link[1], re.I):
-                check_link(page, plain, link)
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--cluster"]):
+        sys.exit(__doc__)
+    programs = pathlib.Path(sys.argv[1]).resolve()
+    (on_cluster if sys.argv[2:] else without_pods)(programs)
+    print("blocks: " + ", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+    for reason in reasons:
+        print(f"not run: {reason}")
     failed = outcomes.count(False)
-    print(f"docs: {outcomes.count(True)} passed, {failed} failed")
+    print(f"{'docscluster' if sys.argv[2:] else 'docs'}: {outcomes.count(True)} passed, {failed} failed")
     sys.exit(failed > 0)
 
 

@@ -33,7 +33,7 @@ impl ConditionType {
 }
 
 /// Why a condition has its status. Closed: programs may depend on the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum Reason {
     /// The request passes validation.
     Valid,
