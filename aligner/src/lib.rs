@@ -25,7 +25,6 @@ pub mod job;
 pub mod landmarks;
 pub mod load;
 pub mod memory;
-pub mod net;
 pub mod observer;
 pub mod outputs;
 pub mod page;
@@ -41,3 +40,5 @@ pub mod transform;
 pub mod viewer;
 pub mod volume;
 mod wide;
+
+pub use transfer as net;

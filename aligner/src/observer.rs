@@ -1,6 +1,8 @@
 //! How a running computation tells where it is, and learns that it should stop.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+
+pub use transfer::stop::{Cancel, INTERRUPTED, Interrupted, check};
 
 /// Where a computation within one stage has got to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,18 +18,10 @@ pub struct Step {
 }
 
 /// Receives progress and tells whether to go on. Called between iterations, never in inner loops.
-pub trait Observer: Sync {
+pub trait Observer: Cancel {
     /// Progress within the current stage.
     fn step(&self, step: &Step);
-
-    /// True once the process was asked to stop; the computation then returns early.
-    fn cancelled(&self) -> bool {
-        INTERRUPTED.load(Ordering::Relaxed)
-    }
 }
-
-/// Set by the signal handler.
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// `Err` once the process was asked to stop; for loops over the bytes of a file.
 ///
@@ -52,23 +46,8 @@ pub fn is_interrupted(error: &std::io::Error) -> bool {
 /// Reports nothing.
 pub struct Silent;
 
+impl Cancel for Silent {}
+
 impl Observer for Silent {
     fn step(&self, _: &Step) {}
-}
-
-/// The computation was asked to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped by a signal before the end")]
-pub struct Interrupted;
-
-/// `Err` once the process was asked to stop.
-///
-/// # Errors
-/// [`Interrupted`] if the observer says so.
-pub fn check(observer: &dyn Observer) -> Result<(), Interrupted> {
-    if observer.cancelled() {
-        Err(Interrupted)
-    } else {
-        Ok(())
-    }
 }

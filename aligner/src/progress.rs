@@ -9,7 +9,7 @@ use std::{
 use alignment_api::{PROGRESS_SCHEMA, Progress, Stage};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::observer::{Observer, Step};
+use crate::observer::{Cancel, Observer, Step};
 
 /// Form of the progress output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -113,6 +113,8 @@ impl Reporter {
         }
     }
 }
+
+impl Cancel for Reporter {}
 
 impl Observer for Reporter {
     fn step(&self, step: &Step) {

@@ -15,7 +15,7 @@ use std::num::NonZero;
 use aligner::affine::Affine;
 use aligner::depth::{DepthError, DepthMap, Tissue, compute, layers, tissues_from_labels};
 use aligner::grid::Grid;
-use aligner::observer::{Observer, Silent, Step};
+use aligner::observer::{Cancel, Observer, Silent, Step};
 use aligner::volume::Volume;
 use alignment_api::Labels;
 use depth_shapes::{Sample, Shape, Where};
@@ -532,6 +532,8 @@ fn a_request_to_stop_is_obeyed() {
     struct Impatient;
     impl Observer for Impatient {
         fn step(&self, _: &Step) {}
+    }
+    impl Cancel for Impatient {
         fn cancelled(&self) -> bool {
             true
         }
@@ -545,6 +547,7 @@ fn a_request_to_stop_is_obeyed() {
 fn progress_never_goes_back() {
     #[derive(Default)]
     struct Fractions(std::sync::Mutex<Vec<f64>>);
+    impl Cancel for Fractions {}
     impl Observer for Fractions {
         fn step(&self, step: &Step) {
             self.0.lock().unwrap().push(step.fraction);

@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::observer;
 
+pub use transfer::hex;
+
 /// A file could not be written.
 #[derive(Debug)]
 pub struct WriteError {
@@ -194,16 +196,6 @@ impl<W: Write> Write for Hashing<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

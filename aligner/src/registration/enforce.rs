@@ -231,7 +231,7 @@ fn length(v: [f64; 3]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observer::{Interrupted, Observer, Silent, Step};
+    use crate::observer::{Cancel, Interrupted, Observer, Silent, Step};
 
     const FRAME: Frame = Frame {
         patch: [36, 33, 30],
@@ -311,6 +311,8 @@ mod tests {
         struct Stopped;
         impl Observer for Stopped {
             fn step(&self, _: &Step) {}
+        }
+        impl Cancel for Stopped {
             fn cancelled(&self) -> bool {
                 true
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use aligner::{
     affine::Affine,
     grid::Grid,
-    observer::{Observer, Silent, Step},
+    observer::{Cancel, Observer, Silent, Step},
     registration::{LandmarkPair, RegistrationError, RegistrationInput, Side, register},
     volume::Volume,
 };
@@ -185,7 +185,9 @@ impl Observer for Stopper {
         *last = step.fraction;
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
+}
 
+impl Cancel for Stopper {
     fn cancelled(&self) -> bool {
         self.steps.load(Ordering::Relaxed) >= self.limit
     }

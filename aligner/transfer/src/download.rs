@@ -21,7 +21,7 @@ use super::{
     exchange::{Ask, Reply, connection_problem, status_fault},
     retry,
 };
-use crate::{io::atomic::hex, observer::Observer};
+use crate::{hex, stop::Cancel};
 
 /// What to download.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +49,11 @@ impl Network {
     pub(super) fn download(
         &self,
         what: Download<'_>,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<(), NetError> {
         let shown = what.url.shown();
         let partial = Arc::new(Mutex::new(Partial::default()));
-        retry::until_done(self, &shown, observer, || {
+        retry::until_done(self, &shown, stop, || {
             let known = lock(&partial).clone();
             let mut ask = Ask::get(what.url.clone(), what.with_token);
             if let (Some(version), true) = (&known.version, known.bytes > 0) {
@@ -67,7 +67,7 @@ impl Network {
                 pinned: what.sha256.is_some(),
                 partial: partial.clone(),
             };
-            self.exchange(ask, observer, move |reply| taker.take(reply))
+            self.exchange(ask, stop, move |reply| taker.take(reply))
         })?;
         let known = lock(&partial).clone();
         self.downloaded.fetch_add(known.bytes, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use super::{
     error::{Fault, NetError},
     limits::Limits,
 };
-use crate::observer::Observer;
+use crate::stop::Cancel;
 
 /// How an operation has gone so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +53,7 @@ fn chance() -> f64 {
 pub(super) fn until_done<T>(
     network: &Network,
     url: &str,
-    observer: &dyn Observer,
+    stop: &dyn Cancel,
     mut operation: impl FnMut() -> Result<T, Fault>,
 ) -> Result<T, NetError> {
     let mut course = Course::default();
@@ -86,7 +86,7 @@ pub(super) fn until_done<T>(
                 tries: course.tries,
             });
         };
-        network.clock.pause(pause, observer)?;
+        network.clock.pause(pause, stop)?;
         course.spent += pause;
     }
 }

@@ -1,4 +1,5 @@
-//! Inputs and results beyond the file system: web servers and an image service.
+//! Files beyond the file system: web servers and an image service. The aligner fetches its inputs
+//! and stores its results with this, the operator loads the static data.
 //!
 //! | Question | Where |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | a whole file or none | `download` |
 //! | the image service | [`image_service`] |
 //! | the token | [`token`] |
+//! | how it learns that it should stop | [`stop`] |
 //!
 //! An answer is read for its status and its data; no word of it reaches a message.
 
@@ -22,6 +24,7 @@ pub mod limits;
 mod multipart;
 pub mod policy;
 mod retry;
+pub mod stop;
 pub mod token;
 
 use std::{
@@ -32,7 +35,7 @@ use std::{
 use alignment_api::WebUrl;
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
-use crate::observer::Observer;
+use crate::stop::Cancel;
 use connect::{Lookup, SystemLookup, Tcp, Wire};
 use download::Download;
 use error::NetError;
@@ -105,7 +108,7 @@ pub trait Source: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`NetError`].
-    fn fetch(&self, to: &Path, network: &Network, observer: &dyn Observer) -> Result<(), NetError>;
+    fn fetch(&self, to: &Path, network: &Network, stop: &dyn Cancel) -> Result<(), NetError>;
 }
 
 /// Where results go.
@@ -114,7 +117,7 @@ pub trait Sink: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`NetError`].
-    fn check(&self, network: &Network, observer: &dyn Observer) -> Result<(), NetError>;
+    fn check(&self, network: &Network, stop: &dyn Cancel) -> Result<(), NetError>;
 
     /// Stores a volume under a name; gives the name that it has there. Stored twice, it is there
     /// once.
@@ -125,7 +128,7 @@ pub trait Sink: std::fmt::Debug + Send + Sync {
         &self,
         volume: &Volume<'_>,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<String, NetError>;
 
     /// Where viewers find stored volumes, in the order of their names; none where they do not, or
@@ -134,7 +137,7 @@ pub trait Sink: std::fmt::Debug + Send + Sync {
         &self,
         names: &[&str],
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Vec<Option<WebUrl>>;
 }
 
@@ -148,14 +151,14 @@ pub struct HttpSource {
 }
 
 impl Source for HttpSource {
-    fn fetch(&self, to: &Path, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
+    fn fetch(&self, to: &Path, network: &Network, stop: &dyn Cancel) -> Result<(), NetError> {
         let download = Download {
             url: &self.url,
             with_token: false,
             sha256: Some(&self.sha256),
             to,
         };
-        network.download(download, observer)
+        network.download(download, stop)
     }
 }
 
@@ -169,31 +172,41 @@ pub struct ServiceSource {
 }
 
 impl Source for ServiceSource {
-    fn fetch(&self, to: &Path, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
-        self.service.fetch(&self.name, to, network, observer)
+    fn fetch(&self, to: &Path, network: &Network, stop: &dyn Cancel) -> Result<(), NetError> {
+        self.service.fetch(&self.name, to, network, stop)
     }
 }
 
 impl Sink for ImageService {
-    fn check(&self, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
-        Self::check(self, network, observer)
+    fn check(&self, network: &Network, stop: &dyn Cancel) -> Result<(), NetError> {
+        Self::check(self, network, stop)
     }
 
     fn store(
         &self,
         volume: &Volume<'_>,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<String, NetError> {
-        Self::store(self, volume, network, observer)
+        Self::store(self, volume, network, stop)
     }
 
     fn layers(
         &self,
         names: &[&str],
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Vec<Option<WebUrl>> {
-        Self::layers(self, names, network, observer)
+        Self::layers(self, names, network, stop)
     }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

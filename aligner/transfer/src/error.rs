@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use alignment_api::ExitCode;
 
-use crate::observer::Interrupted;
+use crate::stop::Interrupted;
 
 /// A transfer failed. `url` is without its query; nothing of an answer is repeated but its status.
 #[derive(Debug, thiserror::Error)]

@@ -28,7 +28,7 @@ use super::{
     limits::{Limits, TICK},
     multipart::Multipart,
 };
-use crate::observer::{self, Observer};
+use crate::stop::{self, Cancel};
 
 /// Redirects that are followed.
 const MOST_REDIRECTS: usize = 5;
@@ -74,10 +74,10 @@ impl Network {
     pub(super) fn exchange<T: Send + 'static>(
         &self,
         ask: Ask,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
         read: impl FnOnce(Reply) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        observer::check(observer)?;
+        stop::check(stop)?;
         let shown = ask.url.shown();
         let reach = self
             .policy
@@ -99,7 +99,7 @@ impl Network {
             // Nobody listens any more if the exchange was given up.
             let _ = send.send(result);
         });
-        watch(agent, &moved, &receive, &self.limits, &shown, observer)
+        watch(agent, &moved, &receive, &self.limits, &shown, stop)
     }
 }
 
@@ -113,7 +113,7 @@ fn watch<T>(
     receive: &mpsc::Receiver<Result<T, Fault>>,
     limits: &Limits,
     shown: &str,
-    observer: &dyn Observer,
+    stop: &dyn Cancel,
 ) -> Result<T, Fault> {
     let (mut last, mut spent) = (Instant::now(), Duration::ZERO);
     let (mut window, mut window_moved) = (Duration::ZERO, 0);
@@ -125,7 +125,7 @@ fn watch<T>(
                 return Err(Fault::passing("the exchange broke down"));
             }
         }
-        if let Err(interrupted) = observer::check(observer) {
+        if let Err(interrupted) = stop::check(stop) {
             agent.shutdown();
             return Err(interrupted.into());
         }

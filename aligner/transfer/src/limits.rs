@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::observer::{self, Interrupted, Observer};
+use crate::stop::{self, Cancel, Interrupted};
 
 /// Limits of a transfer. The defaults are those that the documentation states.
 #[derive(Clone, Debug)]
@@ -59,8 +59,8 @@ pub trait Clock: Debug + Send + Sync {
     /// Waits, but no longer than the process may run.
     ///
     /// # Errors
-    /// [`Interrupted`] as soon as the observer says so.
-    fn pause(&self, time: Duration, observer: &dyn Observer) -> Result<(), Interrupted>;
+    /// [`Interrupted`] as soon as `stop` says so.
+    fn pause(&self, time: Duration, stop: &dyn Cancel) -> Result<(), Interrupted>;
 }
 
 /// Time as it is.
@@ -81,10 +81,10 @@ impl Clock for SystemClock {
         self.0.elapsed()
     }
 
-    fn pause(&self, time: Duration, observer: &dyn Observer) -> Result<(), Interrupted> {
+    fn pause(&self, time: Duration, stop: &dyn Cancel) -> Result<(), Interrupted> {
         let end = Instant::now() + time;
         loop {
-            observer::check(observer)?;
+            stop::check(stop)?;
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());

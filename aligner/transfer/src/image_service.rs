@@ -17,7 +17,7 @@ use super::{
     multipart::Multipart,
     retry,
 };
-use crate::observer::Observer;
+use crate::stop::Cancel;
 
 /// An image service at its base URL.
 #[derive(Clone, Debug)]
@@ -75,8 +75,8 @@ impl ImageService {
     ///
     /// # Errors
     /// [`NetError`].
-    pub fn check(&self, network: &Network, observer: &dyn Observer) -> Result<(), NetError> {
-        self.entries(network, observer).map(|_| ())
+    pub fn check(&self, network: &Network, stop: &dyn Cancel) -> Result<(), NetError> {
+        self.entries(network, stop).map(|_| ())
     }
 
     /// Where viewers find images, in the order of their names.
@@ -84,9 +84,9 @@ impl ImageService {
         &self,
         names: &[&str],
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Vec<Option<WebUrl>> {
-        let entries = self.entries(network, observer).unwrap_or_default();
+        let entries = self.entries(network, stop).unwrap_or_default();
         let layer = |name: &&str| {
             let entry = entries.iter().find(|entry| entry.name == **name)?;
             layer_url(&self.base, entry.links.get("normalized")?.as_str()?)
@@ -103,7 +103,7 @@ impl ImageService {
         name: &str,
         to: &Path,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<(), NetError> {
         let mut last = None;
         // Images that were uploaded uncompressed are not given out compressed.
@@ -115,7 +115,7 @@ impl ImageService {
                 sha256: None,
                 to,
             };
-            match network.download(download, observer) {
+            match network.download(download, stop) {
                 Err(error @ NetError::NotFound { .. }) => last = last.or(Some(error)),
                 other => return other,
             }
@@ -131,7 +131,7 @@ impl ImageService {
         &self,
         volume: &Volume<'_>,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<String, NetError> {
         let shown = self.base.child(&["upload"]).shown();
         let boundary = file_digest(volume.file).map_err(|source| NetError::File {
@@ -140,28 +140,28 @@ impl ImageService {
         })?;
         // A look at the list, and after an upload that may have succeeded, more than one.
         let mut looks = 1;
-        let sent = retry::until_done(network, &shown, observer, || {
-            if let Some(name) = self.find(volume.name, looks, network, observer)? {
+        let sent = retry::until_done(network, &shown, stop, || {
+            if let Some(name) = self.find(volume.name, looks, network, stop)? {
                 return Ok(Sent::Taken(name));
             }
-            let preflight = self.post("preflight", volume, &boundary, network, observer)?;
+            let preflight = self.post("preflight", volume, &boundary, network, stop)?;
             if let Sent::Taken(_) = preflight {
                 return Ok(preflight);
             }
             looks = LIST_PAUSES.len();
-            self.post("upload", volume, &boundary, network, observer)
+            self.post("upload", volume, &boundary, network, stop)
         })?;
         match sent {
             Sent::Stored(name) => Ok(name),
-            Sent::Taken(name) => self.compare(volume, name, network, observer),
+            Sent::Taken(name) => self.compare(volume, name, network, stop),
         }
     }
 
     /// All images that the token may see.
-    fn entries(&self, network: &Network, observer: &dyn Observer) -> Result<Vec<Entry>, NetError> {
+    fn entries(&self, network: &Network, stop: &dyn Cancel) -> Result<Vec<Entry>, NetError> {
         let url = self.base.child(&["list"]);
-        retry::until_done(network, &url.shown(), observer, || {
-            ask_list(&url, network, observer)
+        retry::until_done(network, &url.shown(), stop, || {
+            ask_list(&url, network, stop)
         })
     }
 
@@ -171,13 +171,13 @@ impl ImageService {
         wanted: &str,
         looks: usize,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<Option<String>, Fault> {
         let url = self.base.child(&["list"]);
         for seconds in LIST_PAUSES.into_iter().take(looks) {
             let pause = Duration::from_secs(seconds);
-            network.clock.pause(pause, observer)?;
-            let entries = ask_list(&url, network, observer)?;
+            network.clock.pause(pause, stop)?;
+            let entries = ask_list(&url, network, stop)?;
             let exact = entries.iter().find(|entry| entry.name == wanted);
             let renamed = || entries.iter().find(|entry| entry.name.starts_with(wanted));
             if let Some(entry) = exact.or_else(renamed) {
@@ -193,7 +193,7 @@ impl ImageService {
         volume: &Volume<'_>,
         boundary: &str,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<Sent, Fault> {
         let file_error = |source| NetError::File {
             path: volume.file.to_owned(),
@@ -215,7 +215,7 @@ impl ImageService {
             upload: Some(form),
         };
         let most = network.limits.list_bytes;
-        let sent = network.exchange(ask, observer, move |reply| read_upload_answer(reply, most))?;
+        let sent = network.exchange(ask, stop, move |reply| read_upload_answer(reply, most))?;
         Ok(match sent {
             None => Sent::Taken(volume.name.to_owned()),
             Some(file_name) => Sent::Stored(file_name),
@@ -228,14 +228,14 @@ impl ImageService {
         volume: &Volume<'_>,
         name: String,
         network: &Network,
-        observer: &dyn Observer,
+        stop: &dyn Cancel,
     ) -> Result<String, NetError> {
         let stored = volume.file.with_extension("stored");
         let taken = || NetError::Refused {
             url: self.base.shown(),
             problem: format!("another image has the name `{name}` that the result shall have"),
         };
-        self.fetch(&name, &stored, network, observer)
+        self.fetch(&name, &stored, network, stop)
             .map_err(|error| match error {
                 // Somebody else's, which the token may not see.
                 NetError::NotFound { .. } => taken(),
@@ -255,10 +255,10 @@ impl ImageService {
 }
 
 /// The list, asked for once.
-fn ask_list(url: &WebUrl, network: &Network, observer: &dyn Observer) -> Result<Vec<Entry>, Fault> {
+fn ask_list(url: &WebUrl, network: &Network, stop: &dyn Cancel) -> Result<Vec<Entry>, Fault> {
     let most = network.limits.list_bytes;
     let ask = Ask::get(url.clone(), true);
-    network.exchange(ask, observer, move |reply| {
+    network.exchange(ask, stop, move |reply| {
         status_fault(&reply)?;
         json(reply, most)
     })
