@@ -79,6 +79,9 @@ pub struct PlaceArgs {
     /// Depth map of a template; the first one is the default.
     #[arg(long, value_name = "NAME=FILE", value_parser = named_path)]
     pub template: Vec<(String, PathBuf)>,
+    /// SHA-256 that the file of a template must have; compared with what is read.
+    #[arg(long, value_name = "NAME=SHA256", value_parser = named_digest)]
+    pub template_sha256: Vec<(String, String)>,
 }
 
 /// What may be reached beyond the file system.
@@ -348,6 +351,21 @@ fn named_path(text: &str) -> Result<(String, PathBuf), String> {
             Ok((name.to_owned(), path.into()))
         }
         _ => Err(format!("`{text}` is not NAME=PATH")),
+    }
+}
+
+/// `NAME=SHA256`.
+fn named_digest(text: &str) -> Result<(String, String), String> {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    match text.split_once('=') {
+        Some((name, digest))
+            if !name.is_empty() && digest.len() == 64 && digest.chars().all(hex) =>
+        {
+            Ok((name.to_owned(), digest.to_owned()))
+        }
+        _ => Err(format!(
+            "`{text}` is not NAME=SHA256 with 64 lower-case hexadecimal digits"
+        )),
     }
 }
 

@@ -69,6 +69,7 @@ fn mounts(places: &PlaceArgs, network: Network) -> Mounts {
     Mounts {
         claims: places.claim.iter().cloned().collect(),
         templates: places.template.clone(),
+        template_sha256: places.template_sha256.iter().cloned().collect(),
         network: Arc::new(network),
     }
 }
@@ -100,6 +101,7 @@ fn demo(args: &DemoArgs, reporter: &Reporter) -> Result<Report, Error> {
                 ("results".to_owned(), args.output.clone()),
             ],
             template: vec![("example".to_owned(), data.join("template_depth.nii.gz"))],
+            template_sha256: Vec::new(),
         },
         network: NetworkArgs::default(),
     };

@@ -51,6 +51,8 @@ pub struct Job {
     pub template_name: String,
     /// The template's depth map.
     pub template: PathBuf,
+    /// SHA-256 that its file must have, lower-case hexadecimal, if that was told.
+    pub template_sha256: Option<String>,
     /// Images to transform.
     pub images: Vec<ImageJob>,
     /// The patch's depth.
@@ -82,6 +84,8 @@ pub struct Mounts {
     pub claims: BTreeMap<String, PathBuf>,
     /// Template name → file, in the order given; the first is the default.
     pub templates: Vec<(String, PathBuf)>,
+    /// Template name → SHA-256 of its file, lower-case hexadecimal.
+    pub template_sha256: BTreeMap<String, String>,
     /// How places beyond the file system are reached.
     pub network: Arc<Network>,
 }
@@ -128,6 +132,7 @@ impl Job {
         };
         Ok(Self {
             name: document.metadata.name.clone(),
+            template_sha256: mounts.template_sha256.get(&template_name).cloned(),
             template_name,
             template,
             images,

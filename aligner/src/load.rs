@@ -269,20 +269,51 @@ fn plan_template(
     let grid = nifti::read_header(&job.template)
         .map_err(|error| Error::template(&job.template_name, error))?
         .grid;
-    let crop = crop_around(patch, patch_to_template, &grid).ok_or_else(|| {
-        Error::NoOverlap(format!(
+    let Some(crop) = crop_around(patch, patch_to_template, &grid) else {
+        // Another template than it should be is not the placement's fault.
+        check_file(job)?;
+        return Err(Error::NoOverlap(format!(
             "the patch lies outside the template `{}`: its centre is placed at {:.1?} mm; check the placement matrix, its unit (mm) and its space ({:?})",
             job.template_name,
             patch_to_template.apply(centre(patch)),
             job.placement.space,
-        ))
-    })?;
+        )));
+    };
     Ok((grid, crop))
+}
+
+/// Reads the template's file for its digest alone, if one was told.
+fn check_file(job: &Job) -> Result<(), Error> {
+    if job.template_sha256.is_none() {
+        return Ok(());
+    }
+    match transfer::file_digest(&job.template) {
+        Ok(found) => check_digest(job, &found),
+        Err(error) => Err(Error::Template {
+            name: job.template_name.clone(),
+            problem: format!("cannot read `{}`: {error}", job.template.display()),
+        }),
+    }
+}
+
+/// Compares what was read with what was told.
+fn check_digest(job: &Job, found: &str) -> Result<(), Error> {
+    match &job.template_sha256 {
+        Some(expected) if expected != found => Err(Error::Template {
+            name: job.template_name.clone(),
+            problem: format!(
+                "`{}` has the SHA-256 {found}, expected {expected}",
+                job.template.display()
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>, Error> {
     let mut read = nifti::read_cropped(&job.template, |_| crop)
         .map_err(|error| Error::template(&job.template_name, error))?;
+    check_digest(job, &read.sha256)?;
     clamp_depth(read.volume.values_mut()).map_err(|problem| Error::Template {
         name: job.template_name.clone(),
         problem,

@@ -29,6 +29,58 @@ pub enum Command {
     /// Print the Job that a request would get as YAML, or everything that is wrong with it. Needs
     /// no cluster.
     Explain(Box<ExplainArguments>),
+    /// Load the templates into a volume, or check what is there. Needs no cluster.
+    StaticData {
+        /// Which of the two.
+        #[command(subcommand)]
+        command: StaticData,
+    },
+}
+
+/// What to do with static data.
+#[derive(Debug, Subcommand)]
+pub enum StaticData {
+    /// Fetch the files of a manifest into a folder of their own, and switch to it once every one of
+    /// them is there and has its digest. May be stopped at any time, and goes on from there.
+    Load(LoadArguments),
+    /// Check every file. Ends with 68 if anything is wrong.
+    Verify(VerifyArguments),
+}
+
+/// Options of `static-data load`.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// Root folder of the static data.
+    pub root: PathBuf,
+    /// YAML or JSON: `files`, a list of {path, source, sha256, bytes}. A source is a URL or a file.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: PathBuf,
+    /// Origin on the public internet that a server may redirect to; may be repeated. Those of the
+    /// manifest's URLs are allowed anyway.
+    #[arg(long, value_name = "https://HOST", value_delimiter = ',', value_parser = Origin::parse)]
+    pub allow_origin: Vec<Origin>,
+    /// Origin that may have private addresses, such as a service of the cluster; may be repeated.
+    #[arg(long, value_name = "http://HOST", value_delimiter = ',', value_parser = Origin::parse)]
+    pub allow_private_origin: Vec<Origin>,
+    /// Certificate authorities (PEM) to trust in place of the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Older versions to keep; the rest is removed. Omitted: all are kept.
+    #[arg(long, value_name = "N")]
+    pub keep_old: Option<usize>,
+}
+
+/// Options of `static-data verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Root folder of the static data.
+    pub root: PathBuf,
+    /// What should be there. Omitted: what the folder's own manifests say.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// The files were copied by hand: they lie at their paths right below the root.
+    #[arg(long, requires = "manifest")]
+    pub in_place: bool,
 }
 
 /// Options of `run`.
@@ -122,7 +174,7 @@ pub struct Installation {
     /// Claim with the templates, in each request's namespace.
     #[arg(long, env = "STATIC_DATA_CLAIM", default_value = "voluba-static-data")]
     pub static_data_claim: String,
-    /// YAML or JSON list of {name, path, default}; paths are relative to the static-data claim.
+    /// YAML or JSON list of {name, path, sha256, default}; paths are relative to the static-data claim.
     /// Omitted: one template, bigbrain at bigbrain/depth.nii.gz.
     #[arg(long, env = "TEMPLATES_FILE")]
     pub templates_file: Option<String>,

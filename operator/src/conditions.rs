@@ -17,6 +17,9 @@ pub enum ConditionType {
     Failed,
     /// Held back by `suspend` or by a queue.
     Suspended,
+    /// The template was there, with the digest that the installation names. The aligner knows it
+    /// alone, so it is set when the request ends.
+    StaticDataReady,
 }
 
 impl ConditionType {
@@ -28,6 +31,7 @@ impl ConditionType {
             Self::Complete => "Complete",
             Self::Failed => "Failed",
             Self::Suspended => "Suspended",
+            Self::StaticDataReady => "StaticDataReady",
         }
     }
 }
@@ -71,6 +75,8 @@ pub enum Reason {
     QuotaExceeded,
     /// The result is written.
     Succeeded,
+    /// The aligner has read the template.
+    TemplateRead,
     /// `activeDeadlineSeconds` passed.
     DeadlineExceeded,
     /// The aligner ended in a way that it does not know itself.
@@ -103,6 +109,7 @@ impl Reason {
             Self::PodsNotCreated => "PodsNotCreated",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::Succeeded => "Succeeded",
+            Self::TemplateRead => "TemplateRead",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::ProcessFailed => "ProcessFailed",
             Self::JobFailed => "JobFailed",

@@ -131,7 +131,7 @@ pub struct AlignmentRequestStatus {
     /// Pending, Running, Succeeded, Failed or Suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Accepted, Progressing, Complete, Failed, Suspended.
+    /// Accepted, Progressing, Complete, Failed, Suspended, StaticDataReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,

@@ -42,6 +42,7 @@ pub mod reconcile;
 pub mod report;
 pub mod run;
 pub mod settings;
+pub mod static_data;
 pub mod status;
 pub mod telemetry;
 pub mod validate;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use operator::cli::{Cli, Command};
-use operator::{crd, explain, run};
+use operator::{crd, explain, run, static_data};
 
 fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
@@ -14,6 +14,7 @@ fn main() -> anyhow::Result<ExitCode> {
             stdout().write_all(crd::schema::yaml()?.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::StaticData { command } => Ok(static_data::run(&command)),
         Command::Explain(arguments) => explain::explain(*arguments, &mut stdout(), &mut stderr()),
     }
 }

@@ -16,6 +16,9 @@ pub struct Template {
     pub name: String,
     /// The template's depth map, relative to the root of the static-data claim.
     pub path: String,
+    /// SHA-256 of that file, lower-case hexadecimal. The aligner compares it with what it reads.
+    #[serde(default)]
+    pub sha256: Option<String>,
     /// Used by requests that name no template; at most one.
     #[serde(default)]
     pub default: bool,
@@ -46,6 +49,14 @@ pub enum TemplatesError {
     /// More than one template is the default.
     #[error("templates `{0}` and `{1}` are both the default, expected at most one")]
     TwoDefaults(String, String),
+    /// The digest is none.
+    #[error("template `{name}`: sha256 `{sha256}` is not 64 lower-case hexadecimal digits")]
+    Digest {
+        /// The template.
+        name: String,
+        /// What stands there.
+        sha256: String,
+    },
     /// The path leaves the claim.
     #[error("template `{name}`: path `{path}` is not a file below the root of the claim")]
     Path {
@@ -66,6 +77,7 @@ impl Default for Templates {
         Self(vec![Template {
             name: "bigbrain".to_owned(),
             path: "bigbrain/depth.nii.gz".to_owned(),
+            sha256: None,
             default: true,
         }])
     }
@@ -112,6 +124,12 @@ impl Templates {
                     path: template.path.clone(),
                 });
             }
+            if let Some(sha256) = template.sha256.as_ref().filter(|text| !is_sha256(text)) {
+                return Err(TemplatesError::Digest {
+                    name: template.name.clone(),
+                    sha256: sha256.clone(),
+                });
+            }
         }
         Ok(Self(list))
     }
@@ -134,9 +152,16 @@ impl Templates {
     }
 }
 
-fn is_relative(path: &str) -> bool {
+/// Whether a path names a file below whatever it is joined to.
+pub(crate) fn is_relative(path: &str) -> bool {
     let parts = || path.split('/');
     !path.is_empty() && !path.contains('=') && parts().all(|part| !["", ".", ".."].contains(&part))
+}
+
+/// Whether a text is a SHA-256 in lower-case hexadecimal, as `sha256sum` prints.
+pub(crate) fn is_sha256(text: &str) -> bool {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    text.len() == 64 && text.chars().all(hex)
 }
 
 /// Everything an installation decides about Jobs.
@@ -199,6 +224,7 @@ mod tests {
         Template {
             name: name.into(),
             path: path.into(),
+            sha256: None,
             default,
         }
     }
@@ -232,6 +258,12 @@ mod tests {
                 .to_string()
                 .contains("both")
         );
+        let digest = Template {
+            sha256: Some("ABC".to_owned()),
+            ..template("a", "a", true)
+        };
+        let error = Templates::new(vec![digest]).unwrap_err().to_string();
+        assert!(error.contains("`ABC` is not 64 lower-case"), "{error}");
         for path in ["", "/a", "../a", "a//b", "a/../b"] {
             assert!(
                 Templates::new(vec![template("a", path, false)]).is_err(),

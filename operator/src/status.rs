@@ -7,7 +7,7 @@ mod standing;
 
 use std::sync::Arc;
 
-use alignment_api::Stage;
+use alignment_api::{ExitCode, Stage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -204,6 +204,10 @@ fn end_in_failure(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, cause:
         message,
     );
     set(status, facts, ConditionType::Failed, true, *reason, message);
+    if *reason == Reason::Exit(ExitCode::TemplateUnavailable) {
+        let type_ = ConditionType::StaticDataReady;
+        set(status, facts, type_, false, *reason, message);
+    }
     status.phase = Some(Phase::Failed);
     status.failure = Some(Failure {
         reason: reason.name().to_owned(),
@@ -239,6 +243,14 @@ fn end_in_success(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
         true,
         Reason::Succeeded,
         message,
+    );
+    set(
+        status,
+        facts,
+        ConditionType::StaticDataReady,
+        true,
+        Reason::TemplateRead,
+        "the aligner has read the template, and compared its digest if the installation names one",
     );
     status.phase = Some(Phase::Succeeded);
     status.progress = Some(ProgressStatus {

@@ -65,7 +65,10 @@ fn the_smallest_request() {
 
 #[test]
 fn a_request_and_an_installation_with_every_option() {
+    let templates = path("fixtures").join("templates.yaml");
     let options = [
+        "--templates-file",
+        templates.to_str().unwrap(),
         "--aligner-image-pull-policy",
         "Always",
         "--image-pull-secret",

@@ -32,6 +32,7 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
         name: None,
         template_name: "template".to_owned(),
         template: args.moving.clone(),
+        template_sha256: None,
         images: Vec::new(),
         depth: DepthJob::Map {
             path: args.fixed.clone(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use alignment_api::{ExitCode, TerminationMessage};
+use sha2::Digest;
 
 use crate::{aligner, assert_exit, call, data, error_text, root, run, run_changed};
 
@@ -56,6 +57,33 @@ fn wrong_requests_end_with_their_code_and_say_why() {
         count += 1;
     }
     assert!(count >= 6, "only {count} wrong requests were found");
+}
+
+/// The installation says which template it is; the file says whether it still is.
+#[test]
+fn a_template_with_another_digest_is_refused_with_both() {
+    let template = fs::read(data("template_depth.nii.gz")).unwrap();
+    let found = aligner::io::atomic::hex(&sha2::Sha256::digest(template));
+    let request = root().join("examples/request.yaml");
+    let outside = root().join("examples/wrong/far-away.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    let told = |request: &std::path::Path, digest: &str| {
+        let option = format!("example={digest}");
+        let out = folder.path().join("out");
+        run(request, &out, &["--template-sha256", &option])
+    };
+    let other = "0".repeat(64);
+    // Also where the placement would fail first: it may be right, and the template wrong.
+    for request in [&request, &outside] {
+        let output = told(request, &other);
+        assert_exit(&output, ExitCode::TemplateUnavailable);
+        let text = error_text(&output);
+        assert!(text.contains(&found) && text.contains(&other), "{text}");
+        assert!(!folder.path().join("out").exists());
+    }
+    assert_exit(&told(&outside, &found), ExitCode::AlignmentFailed);
+    assert_exit(&told(&request, &found), ExitCode::Success);
+    assert_exit(&told(&request, "abc"), ExitCode::InvalidRequest);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::{
     Network,
     error::{Fault, NetError},
     exchange::{Ask, Reply, connection_problem, status_fault},
-    retry,
+    resume, retry,
 };
 use crate::{hex, stop::Cancel};
 
@@ -35,22 +35,30 @@ pub(super) struct Download<'a> {
 
 /// What is known of the file so far.
 #[derive(Clone, Debug, Default)]
-struct Partial {
+pub(super) struct Partial {
     /// Bytes that are written.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Name of this version of the file, if it has a strong one.
-    version: Option<String>,
+    pub(super) version: Option<String>,
     /// Whether what is written is compressed once more for the transfer.
-    encoded: bool,
+    pub(super) encoded: bool,
+    /// Whether it is made of the answers to several requests.
+    pub(super) spliced: bool,
+}
+
+/// What the file must be.
+#[derive(Clone, Debug)]
+pub(super) enum Expected {
+    /// Begins like one; whether a digest will tell if it is whole.
+    Volume { pinned: bool },
+    /// So many bytes, of which a digest tells the rest. What is known of the file is noted here, for
+    /// the next run of the program.
+    Bytes { exact: u64, note: PathBuf },
 }
 
 impl Network {
     /// Downloads a file.
-    pub(super) fn download(
-        &self,
-        what: Download<'_>,
-        stop: &dyn Cancel,
-    ) -> Result<(), NetError> {
+    pub(super) fn download(&self, what: Download<'_>, stop: &dyn Cancel) -> Result<(), NetError> {
         let shown = what.url.shown();
         let partial = Arc::new(Mutex::new(Partial::default()));
         retry::until_done(self, &shown, stop, || {
@@ -64,7 +72,9 @@ impl Network {
             let taker = Taker {
                 to: what.to.to_owned(),
                 left: self.left(),
-                pinned: what.sha256.is_some(),
+                expected: Expected::Volume {
+                    pinned: what.sha256.is_some(),
+                },
                 partial: partial.clone(),
             };
             self.exchange(ask, stop, move |reply| taker.take(reply))
@@ -81,21 +91,21 @@ impl Network {
     }
 }
 
-fn lock(partial: &Mutex<Partial>) -> std::sync::MutexGuard<'_, Partial> {
+pub(super) fn lock(partial: &Mutex<Partial>) -> std::sync::MutexGuard<'_, Partial> {
     partial.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes one answer to the file.
-struct Taker {
-    to: PathBuf,
-    left: u64,
-    /// Whether a digest will tell if the file is whole.
-    pinned: bool,
-    partial: Arc<Mutex<Partial>>,
+pub(super) struct Taker {
+    pub(super) to: PathBuf,
+    /// Bytes that the file may have.
+    pub(super) left: u64,
+    pub(super) expected: Expected,
+    pub(super) partial: Arc<Mutex<Partial>>,
 }
 
 impl Taker {
-    fn take(self, mut reply: Reply) -> Result<(), Fault> {
+    pub(super) fn take(self, mut reply: Reply) -> Result<(), Fault> {
         let known = lock(&self.partial).clone();
         let goes_on = reply.status == 206 && continues(&reply.headers, known.bytes);
         if matches!(reply.status, 206 | 416) && !goes_on {
@@ -105,21 +115,30 @@ impl Taker {
         status_fault(&reply)?;
         let length = number(&reply.headers, header::CONTENT_LENGTH.as_str());
         let chunked = reply.headers.contains_key(header::TRANSFER_ENCODING);
-        if length.is_none() && !chunked && !self.pinned {
+        let unpinned = matches!(self.expected, Expected::Volume { pinned: false });
+        if length.is_none() && !chunked && unpinned {
             return Err(Fault::passing(
                 "the answer tells neither its length nor its end",
             ));
         }
         let begin = if goes_on { known.bytes } else { 0 };
-        if length.is_some_and(|length| begin.saturating_add(length) > self.left) {
-            return Err(self.too_large(&reply.shown));
-        }
-        let encoded = is_encoded(&reply)?;
-        *lock(&self.partial) = Partial {
-            bytes: begin,
-            version: strong_version(&reply.headers),
-            encoded,
+        let told = length.map(|length| begin.saturating_add(length));
+        let encoded = match self.expected {
+            Expected::Volume { .. } => {
+                if told.is_some_and(|told| told > self.left) {
+                    return Err(self.too_large(&reply.shown));
+                }
+                is_encoded(&reply)?
+            }
+            // Taken as it is: where a server calls a `.gz` file encoded, it is the file.
+            Expected::Bytes { exact, .. } => {
+                if let Some(told) = told.filter(|told| *told != exact) {
+                    return Err(wrong_size(&reply, &told.to_string(), exact));
+                }
+                false
+            }
         };
+        let version = strong_version(&reply.headers);
         let file = OpenOptions::new()
             .create(true)
             .write(true)
@@ -127,6 +146,17 @@ impl Taker {
             .append(goes_on)
             .open(&self.to)
             .map_err(|source| self.file_error(source))?;
+        if let Expected::Bytes { note, .. } = &self.expected {
+            // After the old bytes are gone, and before new ones come.
+            resume::share(&file);
+            resume::write_note(note, version.as_deref())?;
+        }
+        *lock(&self.partial) = Partial {
+            bytes: begin,
+            version,
+            encoded,
+            spliced: goes_on,
+        };
         self.copy(&mut reply, file, begin, encoded)
     }
 
@@ -158,9 +188,13 @@ impl Taker {
             }
             bytes += count as u64;
             if bytes > self.left {
-                return Err(self.too_large(&reply.shown));
+                return Err(match self.expected {
+                    Expected::Bytes { exact, .. } => wrong_size(reply, "more", exact),
+                    Expected::Volume { .. } => self.too_large(&reply.shown),
+                });
             }
-            if begin == 0 && start.len() < 4 {
+            let volume = matches!(self.expected, Expected::Volume { .. });
+            if volume && begin == 0 && start.len() < 4 {
                 start.extend(buffer[..count].iter().take(4 - start.len()));
                 if start.len() == 4 && !encoded && !could_be_nifti(&start) {
                     return Err(not_nifti(reply));
@@ -170,10 +204,15 @@ impl Taker {
                 .map_err(|source| self.file_error(source))?;
             lock(&self.partial).bytes = bytes;
         }
-        if bytes < 4 {
-            return Err(not_nifti(reply));
+        match self.expected {
+            Expected::Volume { .. } if bytes < 4 => Err(not_nifti(reply)),
+            Expected::Bytes { exact, .. } if bytes < exact => Err(Fault::Passing {
+                problem: format!("the answer ended after {bytes} of {exact} bytes"),
+                wait: None,
+                progress: bytes > begin,
+            }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn too_large(&self, shown: &str) -> Fault {
@@ -196,6 +235,19 @@ fn too_large(shown: &str, left: u64) -> NetError {
             "has more than the {left} bytes that are left for downloads (--download-limit)"
         ),
     }
+}
+
+fn wrong_size(reply: &Reply, found: &str, exact: u64) -> Fault {
+    let encoded = if reply.headers.contains_key(header::CONTENT_ENCODING) {
+        ", in an encoding that was not asked for"
+    } else {
+        ""
+    };
+    NetError::Content {
+        url: reply.shown.clone(),
+        problem: format!("has {found} bytes{encoded}, expected {exact}"),
+    }
+    .into()
 }
 
 fn not_nifti(reply: &Reply) -> Fault {
@@ -312,7 +364,10 @@ fn decode(from: &Path, to: &Path, most: u64) -> io::Result<()> {
 }
 
 /// SHA-256 of a file, lower-case hexadecimal.
-pub(super) fn file_digest(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// What the system says.
+pub fn file_digest(path: &Path) -> io::Result<String> {
     digest(File::open(path)?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use alignment_api::ExitCode;
+use alignment_api::{ExitCode, WebUrl};
 
 use crate::stop::Interrupted;
 
@@ -108,6 +108,13 @@ pub(super) enum Fault {
         wait: Option<Duration>,
         /// Whether the try brought the transfer forward.
         progress: bool,
+    },
+    /// The server redirects to another origin; few callers may follow.
+    Elsewhere {
+        /// Where to.
+        next: Box<WebUrl>,
+        /// What it is for everybody else.
+        refusal: NetError,
     },
 }
 

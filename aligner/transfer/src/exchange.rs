@@ -31,7 +31,7 @@ use super::{
 use crate::stop::{self, Cancel};
 
 /// Redirects that are followed.
-const MOST_REDIRECTS: usize = 5;
+pub(super) const MOST_REDIRECTS: usize = 5;
 
 /// What to ask for.
 #[derive(Debug)]
@@ -185,14 +185,12 @@ fn talk(
                 shown,
             });
         }
-        let forbidden = |problem: &str| {
-            Fault::Final(NetError::Forbidden {
-                url: shown.clone(),
-                problem: format!("answers {status}, a redirect {problem}"),
-            })
+        let forbidden = |problem: &str| NetError::Forbidden {
+            url: shown.clone(),
+            problem: format!("answers {status}, a redirect {problem}"),
         };
         if ask.upload.is_some() {
-            return Err(forbidden("of an upload, which is not followed"));
+            return Err(forbidden("of an upload, which is not followed").into());
         }
         let location = head.headers.get(header::LOCATION);
         let next = location
@@ -200,7 +198,9 @@ fn talk(
             .and_then(|text| ask.url.redirected(text).ok())
             .ok_or_else(|| forbidden("to nowhere"))?;
         if next.origin() != ask.url.origin() {
-            return Err(forbidden("to another origin, which is not followed"));
+            let refusal = forbidden("to another origin, which is not followed");
+            let next = Box::new(next);
+            return Err(Fault::Elsewhere { next, refusal });
         }
         ask.url = next;
     }

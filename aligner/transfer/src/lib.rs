@@ -8,6 +8,7 @@
 //! | one request and its answer, watched | `exchange` |
 //! | when to try again | `retry`: pure but for its loop |
 //! | a whole file or none | `download` |
+//! | a large file, over several runs of a program | `resume` |
 //! | the image service | [`image_service`] |
 //! | the token | [`token`] |
 //! | how it learns that it should stop | [`stop`] |
@@ -23,6 +24,7 @@ pub mod image_service;
 pub mod limits;
 mod multipart;
 pub mod policy;
+mod resume;
 mod retry;
 pub mod stop;
 pub mod token;
@@ -38,10 +40,12 @@ use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use crate::stop::Cancel;
 use connect::{Lookup, SystemLookup, Tcp, Wire};
 use download::Download;
+pub use download::file_digest;
 use error::NetError;
 use image_service::{ImageService, Volume};
 use limits::{Clock, Limits, SystemClock};
 use policy::Policy;
+pub use resume::Load;
 use token::TokenFile;
 
 /// What transfers need to know.

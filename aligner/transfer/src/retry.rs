@@ -68,7 +68,9 @@ pub(super) fn until_done<T>(
                     tries: course.tries + 1,
                 });
             }
-            Err(Fault::Final(error)) => return Err(error),
+            Err(Fault::Final(error) | Fault::Elsewhere { refusal: error, .. }) => {
+                return Err(error);
+            }
             Err(Fault::Passing {
                 problem,
                 wait,

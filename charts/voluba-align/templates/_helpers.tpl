@@ -46,6 +46,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- /* SHA-256 of a template: its own, or that of the file that is loaded to its path. */}}
+{{- define "voluba-align.templateDigest" -}}
+{{- $digest := default "" .template.sha256 -}}
+{{- $path := .template.path -}}
+{{- range .context.Values.staticData.load.files -}}
+{{- if eq $path (printf "current/%s" .path) -}}
+{{- if and $digest (ne $digest .sha256) -}}
+{{- fail (printf "templates: %q has the sha256 %s, but %s is loaded to its path" $path $digest .sha256) -}}
+{{- end -}}
+{{- $digest = .sha256 -}}
+{{- end -}}
+{{- end -}}
+{{- $digest -}}
+{{- end }}
+
 {{- /* Full name of an image: dict "image" <values> "context" <root>. */}}
 {{- define "voluba-align.image" -}}
 {{- if .image.digest -}}

@@ -119,6 +119,10 @@ fn arguments(valid: &ValidatedRequest, settings: &Settings) -> Vec<String> {
     for (option, value) in options {
         arguments.extend([option.to_owned(), value]);
     }
+    if let Some(sha256) = &template.sha256 {
+        let value = format!("{}={sha256}", template.name);
+        arguments.extend(["--template-sha256".to_owned(), value]);
+    }
     arguments
 }
 

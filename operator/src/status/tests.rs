@@ -108,6 +108,39 @@ fn a_life_without_trouble() {
 }
 
 #[test]
+fn the_end_tells_whether_the_static_data_was_there() {
+    let ready = |status: &AlignmentRequestStatus| {
+        let all = status.conditions.iter();
+        let mut found = all.filter(|condition| condition.type_ == "StaticDataReady");
+        found
+            .next()
+            .map(|found| [&found.status, &found.reason, &found.message].map(String::clone))
+    };
+    let mut life = Life::new();
+    let status = life.step(&UNDERWAY, Some(&job()), Some(pod(PodPhase::Running)));
+    assert_eq!(ready(&status), None);
+    let status = life.step(&Story::Completed, Some(&job()), None);
+    assert_eq!(ready(&status).unwrap()[..2], ["True", "TemplateRead"]);
+    let said = "has the SHA-256 a, expected b";
+    for (exit, expected) in [
+        (
+            ExitCode::TemplateUnavailable,
+            Some(["False", "TemplateUnavailable", said].map(str::to_owned)),
+        ),
+        (ExitCode::AlignmentFailed, None),
+    ] {
+        let cause = Cause {
+            reason: Reason::Exit(exit),
+            message: said.to_owned(),
+            exit_code: Some(exit.code().into()),
+            retryable: false,
+        };
+        let status = Life::new().step(&Story::Failed(cause), Some(&job()), None);
+        assert_eq!(ready(&status), expected);
+    }
+}
+
+#[test]
 fn a_pod_that_waits_too_long_for_a_token_is_told_of() {
     let mut life = Life::new();
     life.request.spec.0.credentials = Some(alignment_api::Credentials {
