@@ -6,7 +6,8 @@
 #   SUITE=faults    only the first part of it
 #   SUITE=load      only the second
 #   SUITE=data      the aligner's files: fuzzing, kills, full disks, memory (dev/soak-data.sh)
-#   SUITE=delivery  two clean builds of each image give one digest (dev/soak-images.sh)
+#   SUITE=delivery  a file of 1.3 GB is loaded, killed at ten random points (4 GB of disk); two clean builds of
+#                   each image give one digest (dev/soak-images.sh)
 # The Job controller may do more at once than by default, and there is no scheduler: the test binds no pods,
 # it ends them. dev/soak.sh [NAME OF A TEST...] runs only these of the second part.
 . "$(dirname "$0")/lib/common.sh"
@@ -28,6 +29,11 @@ load() { # test...
     cargo test --release --locked -p operator --test control_plane -- --nocapture --test-threads=1 "$@"
 }
 
+delivery() {
+  VOLUBA_STATIC_DATA_BYTES=${VOLUBA_STATIC_DATA_BYTES:-1300000000} \
+    cargo test --locked -p operator --test static_data kills:: -- --nocapture --test-threads=1
+}
+
 say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
 status=0
 case $SUITE in
@@ -35,7 +41,7 @@ case $SUITE in
   faults) faults 2>&1 | tee "$OUTPUT" || status=1 ;;
   load) load "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   data) dev/soak-data.sh "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
-  delivery) dev/soak-images.sh "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
+  delivery) { delivery && dev/soak-images.sh "$@"; } 2>&1 | tee "$OUTPUT" || status=1 ;;
   *) die "SUITE=$SUITE is not one of operator, faults, load, data, delivery" ;;
 esac
 say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
