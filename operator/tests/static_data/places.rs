@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use crate::scene::{Scene, Wanted, code, program, text};
+use crate::scene::{Scene, Wanted, code, program, serve, text};
 
 fn load(scene: &Scene, wanted: &Wanted, options: &[&str]) -> std::process::Output {
     let mut command = program();
@@ -144,11 +144,9 @@ fn versions_share_files_are_kept_and_pruned_on_request() {
     let more = scene.file("more", 2, 1000);
     let mut text_of = fs::read_to_string(&first.manifest).unwrap();
     let sha256 = crate::scene::digest(&more);
-    text_of.push_str(&format!(
-        "- {{path: more, source: {}, sha256: {sha256}, bytes: 1000}}\n",
-        more.display()
-    ));
-    text_of = text_of.replace("/source\n", "/gone\n");
+    let more = more.display();
+    text_of = text_of.replace("/source\n", "/gone\n")
+        + &format!("- {{path: more, source: {more}, sha256: {sha256}, bytes: 1000}}\n");
     let manifest = scene.folder.path().join("both.yaml");
     fs::write(&manifest, text_of).unwrap();
     let both = Wanted {
@@ -173,7 +171,7 @@ fn versions_share_files_are_kept_and_pruned_on_request() {
     );
     assert!(!scene.versions().contains(&first.version));
     load(&scene, &third, &["--keep-old", "0"]);
-    assert_eq!(scene.versions(), [third.version.clone()]);
+    assert_eq!(scene.versions(), std::slice::from_ref(&third.version));
     scene.assert_loaded(&third);
 }
 
@@ -196,7 +194,7 @@ fn a_volume_that_is_too_small_is_told_beforehand() {
 fn a_volume_that_fills_up_meanwhile_is_told_and_nothing_becomes_visible() {
     let scene = Scene::new();
     let file = scene.file("source", 1, 100_000);
-    let server = scene.serve(&file);
+    let server = serve(&file);
     for source in [
         format!("{}/x", server.origin()),
         file.to_str().unwrap().to_owned(),

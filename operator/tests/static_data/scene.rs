@@ -48,10 +48,6 @@ impl Scene {
         path
     }
 
-    pub(crate) fn serve(&self, file: &Path) -> Server {
-        Server::start(Habits::good(file))
-    }
-
     /// A manifest that wants `content` from `source`.
     pub(crate) fn want(&self, source: &str, content: &Path) -> Wanted {
         let (sha256, bytes) = (digest(content), fs::metadata(content).unwrap().len());
@@ -129,6 +125,10 @@ impl Scene {
         assert_eq!(self.visible(), None);
         assert_eq!(self.versions(), Vec::<String>::new());
     }
+}
+
+pub(crate) fn serve(file: &Path) -> Server {
+    Server::start(Habits::good(file))
 }
 
 pub(crate) fn program() -> Command {

@@ -21,6 +21,8 @@ pub(crate) struct Habits {
     pub(crate) heedless: bool,
     /// The connection ends after so many bytes of a body.
     pub(crate) cut: Option<u64>,
+    /// Nothing is sent beyond so many bytes of the file; the connection stays open.
+    pub(crate) hold: Option<u64>,
     /// Added to the length that is told.
     pub(crate) lie: i64,
     /// No length is told, the connection's end is the body's.
@@ -40,6 +42,7 @@ impl Habits {
             ranges: true,
             heedless: false,
             cut: None,
+            hold: None,
             lie: 0,
             no_length: false,
             pause: Duration::ZERO,
@@ -157,7 +160,13 @@ impl Server {
         write!(stream, "\r\n")?;
         file.seek(SeekFrom::Start(begin))?;
         let most = habits.cut.unwrap_or(u64::MAX).min(told.max(0) as u64);
-        self.send(&mut stream, &mut file.take(most), habits.pause)
+        let held = habits.hold.unwrap_or(u64::MAX).saturating_sub(begin);
+        self.send(&mut stream, &mut file.take(most.min(held)), habits.pause)?;
+        if held < most {
+            // Until the client is gone.
+            stream.read(&mut [0])?;
+        }
+        Ok(())
     }
 
     fn send(

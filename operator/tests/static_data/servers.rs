@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::scene::{Scene, Wanted, code, text};
+use crate::scene::{Scene, Wanted, code, serve, text};
 use crate::server::{Habits, Server};
 
 const SIZE: u64 = 3 << 20;
@@ -12,7 +12,7 @@ const SIZE: u64 = 3 << 20;
 fn half() -> (Scene, Server, Wanted) {
     let scene = Scene::new();
     let file = scene.file("source", 1, SIZE);
-    let server = scene.serve(&file);
+    let server = serve(&file);
     let wanted = scene.want(&format!("{}/depth.nii.gz", server.origin()), &file);
     leave_half(&scene, &wanted, &fs::read(file).unwrap());
     (scene, server, wanted)
@@ -25,9 +25,12 @@ fn leave_half(scene: &Scene, wanted: &Wanted, content: &[u8]) {
     fs::write(partial.with_extension("note"), "\"1\"").unwrap();
 }
 
+/// Name, what the server does, and the most bytes that it sends.
+type Case = (&'static str, fn(&mut Habits), u64);
+
 #[test]
 fn whatever_a_server_makes_of_ranges_the_file_is_whole() {
-    let cases: [(&str, fn(&mut Habits), u64); 6] = [
+    let cases: [Case; 6] = [
         ("good", |_| {}, SIZE / 2),
         ("ignores ranges", |habits| habits.ranges = false, SIZE),
         (
@@ -86,7 +89,7 @@ fn parts_that_do_not_fit_are_thrown_away_and_the_file_is_fetched_in_one_piece() 
 fn a_connection_that_breaks_again_and_again_is_taken_up_each_time() {
     let scene = Scene::new();
     let file = scene.file("source", 1, SIZE);
-    let server = scene.serve(&file);
+    let server = serve(&file);
     server.behave(|habits| habits.cut = Some(SIZE / 5 + 1));
     let wanted = scene.want(&format!("{}/x", server.origin()), &file);
     let output = scene.load(&wanted, &server, &[]);
@@ -121,7 +124,7 @@ fn a_file_that_is_longer_than_it_should_be_is_not_read_to_its_end() {
         scene.file("source", 1, SIZE),
         scene.file("long", 1, 40 * SIZE),
     );
-    let server = scene.serve(&long);
+    let server = serve(&long);
     server.behave(|habits| {
         habits.no_length = true;
         habits.pause = Duration::from_micros(500);
@@ -142,7 +145,7 @@ fn a_file_that_is_longer_than_it_should_be_is_not_read_to_its_end() {
 fn redirects_lead_only_where_the_administrator_allows() {
     let scene = Scene::new();
     let file = scene.file("source", 1, SIZE);
-    let (store, portal) = (scene.serve(&file), scene.serve(&file));
+    let (store, portal) = (serve(&file), serve(&file));
     portal.behave(|habits| habits.redirect = Some(format!("{}/signed?key=1", store.origin())));
     let wanted = scene.want(&format!("{}/x", portal.origin()), &file);
     let output = scene.load(&wanted, &portal, &[]);
