@@ -164,7 +164,7 @@ impl Server {
         self.send(&mut stream, &mut file.take(most.min(held)), habits.pause)?;
         if held < most {
             // Until the client is gone.
-            stream.read(&mut [0])?;
+            drop(stream.read_exact(&mut [0]));
         }
         Ok(())
     }
