@@ -137,12 +137,7 @@ pub trait Sink: std::fmt::Debug + Send + Sync {
 
     /// Where viewers find stored volumes, in the order of their names; none where they do not, or
     /// where it cannot be found out: the volumes are stored all the same.
-    fn layers(
-        &self,
-        names: &[&str],
-        network: &Network,
-        stop: &dyn Cancel,
-    ) -> Vec<Option<WebUrl>>;
+    fn layers(&self, names: &[&str], network: &Network, stop: &dyn Cancel) -> Vec<Option<WebUrl>>;
 }
 
 /// A file on a web server.
@@ -195,12 +190,7 @@ impl Sink for ImageService {
         Self::store(self, volume, network, stop)
     }
 
-    fn layers(
-        &self,
-        names: &[&str],
-        network: &Network,
-        stop: &dyn Cancel,
-    ) -> Vec<Option<WebUrl>> {
+    fn layers(&self, names: &[&str], network: &Network, stop: &dyn Cancel) -> Vec<Option<WebUrl>> {
         Self::layers(self, names, network, stop)
     }
 }
