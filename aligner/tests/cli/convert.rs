@@ -137,6 +137,6 @@ fn mirror_x(text: &str) -> String {
         write!(rows, "\n    - [{}, {b}, {c}, {}]", -a, d + a * width).unwrap();
     }
     let start = text.find("    matrix:").unwrap();
-    let end = start + text[start..].find("0, 0, 0, 1]").unwrap() + "0, 0, 0, 1]".len();
+    let end = start + text[start..].find("\n  landmarks:").unwrap();
     format!("{}    matrix:{rows}{}", &text[..start], &text[end..])
 }
