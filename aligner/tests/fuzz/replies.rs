@@ -23,7 +23,7 @@ use aligner::{
         policy::Policy,
         token::TokenFile,
     },
-    observer::{Interrupted, Observer, Silent},
+    observer::{Cancel, Interrupted, Silent},
 };
 use alignment_api::{Origin, WebUrl};
 use fastrand::Rng;
@@ -52,7 +52,7 @@ impl Clock for FastClock {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 
-    fn pause(&self, time: Duration, _: &dyn Observer) -> Result<(), Interrupted> {
+    fn pause(&self, time: Duration, _: &dyn Cancel) -> Result<(), Interrupted> {
         self.0.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
         Ok(())
     }

@@ -33,7 +33,7 @@ use aligner::{
         policy::Policy,
         token::TokenFile,
     },
-    observer::{Interrupted, Observer, Silent},
+    observer::{Cancel, Interrupted, Silent},
 };
 use alignment_api::{ExitCode, Origin, WebUrl};
 use fake_image_service::{Call, FakeService};
@@ -65,7 +65,7 @@ impl Clock for FastClock {
         self.began.elapsed() + Duration::from_millis(self.skipped_ms.load(Ordering::Relaxed))
     }
 
-    fn pause(&self, time: Duration, _: &dyn Observer) -> Result<(), Interrupted> {
+    fn pause(&self, time: Duration, _: &dyn Cancel) -> Result<(), Interrupted> {
         let ms = time.as_millis() as u64;
         self.skipped_ms.fetch_add(ms, Ordering::Relaxed);
         Ok(())
