@@ -126,7 +126,7 @@ test_wrong_values() {
   check "two default templates are refused" refused \
     --set 'templates[0].name=a,templates[0].path=a,templates[0].default=true,templates[1].name=b,templates[1].path=b,templates[1].default=true'
   local file='staticData.load.files[0].path=a,staticData.load.files[0].bytes=1'
-  local sum=staticData.load.files[0].sha256
+  local sum="staticData.load.files[0].sha256"
   check "a file to load without a digest is refused" refused --set "$file,staticData.load.files[0].source=/source/a"
   check "a source that is neither URL nor path is refused" refused --set "$file,staticData.load.files[0].source=ftp://h/a" --set-string "$sum=$(printf '%064d' 1)"
   check "another digest than that of the file that is loaded is refused" refused --set "$file,staticData.load.files[0].source=/source/a" \
