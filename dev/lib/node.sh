@@ -101,6 +101,11 @@ remove_mount_points() {
   sort -r "$NODE/made-folders" | while read -r folder; do rmdir "$folder" 2>/dev/null || true; done
 }
 
+# Between the two programs of the first process its command line is empty, and nobody knows it again.
+init_has_become_pause() {
+  [ -f "$NODE/init-ready" ] && [ "/proc/$(cat "$RUN/init.pid")/exe" -ef "$(pause_program)" ]
+}
+
 namespaces_up() {
   init_pid >/dev/null && return 0
   mkdir -p "$NODE"
@@ -108,7 +113,7 @@ namespaces_up() {
   make_cgroups
   rm -f "$RUN/init.pid" "$NODE/init-ready"
   start namespaces unshare --mount --net --pid --fork --kill-child "$ROOT/dev/lib/node-init.sh" "$CLUSTER"
-  wait_for namespaces 20 test -f "$NODE/init-ready"
+  wait_for namespaces 20 init_has_become_pause
   ip link add "$INSTANCE" type veth peer name uplink netns "$(init_pid)"
   ip address add "$LINK_NETWORK.1/30" dev "$INSTANCE"
   ip link set "$INSTANCE" up
