@@ -8,7 +8,7 @@ use crate::{
     affine::Affine,
     cli::ConvertArgs,
     error::Error,
-    io::{itk, nifti, voluba},
+    io::{has_ending, itk, nifti, voluba},
     placement,
 };
 
@@ -63,11 +63,6 @@ fn given(args: &ConvertArgs, file: Option<Space>) -> Space {
 
 fn wanted(args: &ConvertArgs, otherwise: Space) -> Space {
     args.to_space.map_or(otherwise, Space::from)
-}
-
-fn has_ending(path: &Path, ending: &str) -> bool {
-    let extension = path.extension();
-    extension.is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
 }
 
 /// The map from one space of the patch to another.

@@ -4,10 +4,10 @@
 //! with K = 2 G(σ) − G(2σ), where G is a Gaussian of this standard deviation. Where a surface of mean
 //! curvature H passes, its mask smoothed by G alone is off by σ·H / √(2π): what lies on the inner side
 //! of the tangent plane is missing. In K the two terms cancel, so that the surface stays where it is.
-//! (A kernel whose second moment vanishes, such as 2 G − G∗G, leaves nearly half of that.) The surface
-//! is taken where the smoothed mask
-//! passes ½ on the grid edge from a grey voxel to its neighbour. The edge is never left: labels are
-//! always respected.
+//! (A kernel whose second moment vanishes, such as 2 G − G∗G, leaves nearly half of that.)
+//!
+//! The surface is taken where the smoothed mask passes ½ on the grid edge from a grey voxel to its
+//! neighbour. The edge is never left: labels are always respected.
 
 use rayon::prelude::*;
 

@@ -48,15 +48,15 @@ impl Shares {
             sheet.rim().filter(|(_, links)| is_on_face(links)).collect();
         let judged = on_face.into_par_iter().filter_map(|(number, links)| {
             let slopes = gradient(sheet, |at| values[at], number, links);
-            let steepness: f64 = slopes.iter().map(|slope| slope * slope).sum();
+            let square: f64 = slopes.iter().map(|slope| slope * slope).sum();
             let shares = std::array::from_fn(|axis| {
                 let least = self.everywhere[axis];
-                let sine = slopes[axis] * slopes[axis] / (UPRIGHT * UPRIGHT * steepness);
+                let tilt = slopes[axis] * slopes[axis] / (UPRIGHT * UPRIGHT * square);
                 // Nowhere does it jump: close angles mean close depths.
-                let upright = (1.0 - sine).max(0.0);
+                let upright = (1.0 - tilt).max(0.0);
                 least + (1.0 - least) * upright * upright
             });
-            (steepness > 0.0 && shares != self.everywhere)
+            (square > 0.0 && shares != self.everywhere)
                 .then(|| (number as u32, shares.map(|share| share as f32)))
         });
         self.upright = judged.collect();

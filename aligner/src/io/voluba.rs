@@ -185,10 +185,7 @@ pub struct LandmarkFile {
 /// # Errors
 /// [`Error::Document`] naming the file and what was expected.
 pub fn read_landmarks(path: &Path) -> Result<LandmarkFile, Error> {
-    if path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
-    {
+    if crate::io::has_ending(path, "csv") {
         let pairs = landmarks_from_table(&Table::read(path)?)?;
         return Ok(LandmarkFile { pairs, space: None });
     }

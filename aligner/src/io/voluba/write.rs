@@ -5,7 +5,10 @@ use std::path::Path;
 use alignment_api::{Landmark, Space};
 use serde_json::json;
 
-use crate::io::atomic::{self, WriteError, Written};
+use crate::io::{
+    atomic::{self, WriteError, Written},
+    has_ending,
+};
 
 /// Writes a placement, patch → template in mm. As `.json`, VoluBA's transformMatrix.json, in nm:
 /// version 1 for [`Space::Physical`], no version for [`Space::Viewer`], which is what importers go
@@ -18,7 +21,7 @@ pub fn write_placement(
     matrix: &[[f64; 4]; 4],
     space: Space,
 ) -> Result<Written, WriteError> {
-    if !is_json(path) {
+    if !has_ending(path, "json") {
         return atomic::write(path, |out| {
             writeln!(out, "# patch ({space:?} space) to template, mm")?;
             (matrix.iter()).try_for_each(|[a, b, c, d]| writeln!(out, "{a} {b} {c} {d}"))
@@ -54,7 +57,7 @@ pub fn write_landmarks(
         let number = || format!("pair {}", index + 1);
         pair.name.clone().unwrap_or_else(number)
     };
-    if !is_json(path) {
+    if !has_ending(path, "json") {
         return atomic::write(path, |out| {
             writeln!(
                 out,
@@ -95,11 +98,6 @@ pub fn write_landmarks(
         "landmark_pairs": pairs.iter().enumerate().map(pair).collect::<Vec<_>>(),
     });
     write_json(path, &file)
-}
-
-fn is_json(path: &Path) -> bool {
-    let extension = path.extension();
-    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
 fn unsayable(space: Space) -> std::io::Error {
