@@ -19,7 +19,7 @@ test-rust: ## Tests of the Rust code alone, with a temporary Kubernetes control 
 	dev/with-control-plane.sh cargo test --workspace --locked
 
 SUITE ?= operator
-soak: ## Faults and load in full, with figures; SUITE=operator (the default, about an hour), faults, load, data or delivery
+soak: ## Faults and load in full, with figures; SUITE=operator (the default, about an hour), faults, load, gateway, data or delivery
 	SUITE=$(SUITE) dev/soak.sh
 
 bench: ## Accuracy, time and memory, beside ANTs and greedy; writes docs/benchmarks.md (about an hour)

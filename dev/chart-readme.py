@@ -19,8 +19,9 @@ TEXT = """# voluba-align
 
 {description}.
 
-The chart installs the operator, the custom resource definition `AlignmentRequest`, a claim for the
-static data (the templates' depth maps) and the least rights that the operator needs. Kubernetes
+The chart installs the operator, the custom resource definitions `AlignmentRequest` and
+`DepthMapRequest`, a claim for the static data (the templates' depth maps) and the least rights that the
+operator needs; with `gateway.enabled` also the HTTP interface of the old service. Kubernetes
 {kube_version}, Helm 3 or 4. It also runs on OpenShift, under `restricted-v2`: see `deploy/openshift`.
 
 <!-- test: not run: docs/install.md runs the same -->
@@ -29,7 +30,7 @@ helm install voluba-align charts/voluba-align --namespace voluba --create-namesp
 helm test voluba-align --namespace voluba      # once the static data is there: it reads every template
 ```
 
-`helm uninstall` keeps the custom resource definition, and with it all requests, and the claim with
+`helm uninstall` keeps the custom resource definitions, and with them all requests, and the claim with
 the static data, unless `crds.keep` and `staticData.keep` are false.
 
 No user or group number can be set: images run under any number, which the namespace chooses

@@ -5,6 +5,7 @@
 #                   plane: a fault at every call, a burst, many requests, kills, restarts, changes of leaders
 #   SUITE=faults    only the first part of it
 #   SUITE=load      only the second
+#   SUITE=gateway   a thousand clients that poll, ten thousand connections that say nothing
 #   SUITE=data      the aligner's files: fuzzing, kills, full disks, memory (dev/soak-data.sh)
 #   SUITE=delivery  a file of 1.3 GB is loaded, killed at ten random points (4 GB of disk); two clean builds of
 #                   each image give one digest (dev/soak-images.sh)
@@ -29,6 +30,12 @@ load() { # test...
     cargo test --release --locked -p operator --test control_plane -- --nocapture --test-threads=1 "$@"
 }
 
+gateway() { # test...
+  [ $# -gt 0 ] || set -- polling:: tokens:: service:: v0::
+  VOLUBA_SOAK=1 dev/with-control-plane.sh \
+    cargo test --release --locked -p operator --test control_plane -- --nocapture --test-threads=1 "$@"
+}
+
 delivery() {
   VOLUBA_STATIC_DATA_BYTES=${VOLUBA_STATIC_DATA_BYTES:-1300000000} \
     cargo test --locked -p operator --test static_data kills:: -- --nocapture --test-threads=1
@@ -39,10 +46,11 @@ status=0
 case $SUITE in
   operator) { faults && load "$@"; } 2>&1 | tee "$OUTPUT" || status=1 ;;
   faults) faults 2>&1 | tee "$OUTPUT" || status=1 ;;
+  gateway) gateway "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   load) load "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   data) dev/soak-data.sh "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   delivery) { delivery && dev/soak-images.sh "$@"; } 2>&1 | tee "$OUTPUT" || status=1 ;;
-  *) die "SUITE=$SUITE is not one of operator, faults, load, data, delivery" ;;
+  *) die "SUITE=$SUITE is not one of operator, faults, load, gateway, data, delivery" ;;
 esac
 say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"
 # A test's name may stand before its first figure.

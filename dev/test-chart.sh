@@ -16,13 +16,14 @@ WORK=$(mktemp -d)
 . "$ROOT/dev/chart/upgrade.sh"
 . "$ROOT/dev/chart/rights.sh"
 . "$ROOT/dev/chart/admission.sh"
-trap 'stop_operator; rm -rf "$WORK"' EXIT
+trap 'stop_operator || true; stop_gateway; rm -rf "$WORK"' EXIT
 
 # First, as it looks at everything that the cluster holds.
 test_upgrade
 test_rollback
 test_uninstall
 test_rights
+test_gateway
 test_admission
 test_openshift
 test_value_sets

@@ -17,8 +17,9 @@ trap 'rm -rf "$SITE"' EXIT
 "$ROOT/dev/build-docs.sh" "$SITE"
 # As a release of the chart has left it: the chart's own takes it over.
 kubectl create -f "$ROOT/crds/" >/dev/null
-kubectl label crd alignmentrequests.voluba.ebrains.eu app.kubernetes.io/managed-by=Helm >/dev/null
-kubectl annotate crd alignmentrequests.voluba.ebrains.eu \
+CRDS=(crd/alignmentrequests.voluba.ebrains.eu crd/depthmaprequests.voluba.ebrains.eu)
+kubectl label "${CRDS[@]}" app.kubernetes.io/managed-by=Helm >/dev/null
+kubectl annotate "${CRDS[@]}" \
   meta.helm.sh/release-name=voluba-align meta.helm.sh/release-namespace=voluba >/dev/null
-kubectl wait --for=condition=Established crd/alignmentrequests.voluba.ebrains.eu --timeout=20s >/dev/null
+kubectl wait --for=condition=Established "${CRDS[@]}" --timeout=20s >/dev/null
 "$VENV/bin/python" "$ROOT/dev/test-docs.py" "$PROGRAMS"

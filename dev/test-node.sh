@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The node test: real images, the chart installed as a user would, real pods. The example request and the
-# wrong ones of examples/wrong, each of which says in a comment how it must end:
+# The node test: real images, the chart installed as a user would, real pods. The previous chart upgraded while a
+# request computes, static data loaded by the Job, removal and another installation; the gateway, called as the front
+# end does, with an image service beside it; then the example request and the wrong ones of examples/wrong, each of which says in a comment how it must end:
 #   # expect: phase=Failed reason=ImageNotFound pods=1
 #   # expect: refused            (by the API server, on creation)
 # Uses its own instance of the cluster and removes it. Prints "node: N passed, M failed".
@@ -22,6 +23,8 @@ export VOLUBA_CLUSTER_DIR
 . "$(dirname "$0")/lib/node.sh"
 . "$(dirname "$0")/lib/example.sh"
 . "$(dirname "$0")/lib/lifecycle.sh"
+. "$(dirname "$0")/lib/delivery.sh"
+. "$(dirname "$0")/lib/gateway.sh"
 . "$(dirname "$0")/lib/check.sh"
 . "$(dirname "$0")/lib/snapshot.sh"
 need_command jq jq
@@ -31,7 +34,7 @@ need_command ip iproute2
 WORK=$(mktemp -d)
 # shellcheck disable=SC2317  # called by the trap
 finish() {
-  for watch in "${pod_watch:-}" "${request_watch:-}"; do [ -z "$watch" ] || kill "$watch" 2>/dev/null || true; done
+  for watch in "${pod_watch:-}" "${request_watch:-}" "${image_service:-}"; do [ -z "$watch" ] || kill "$watch" 2>/dev/null || true; done
   if [ -n "${VOLUBA_KEEP_CLUSTER:-}" ]; then
     say "the cluster is kept: VOLUBA_CLUSTER_DIR=$CLUSTER VOLUBA_CLUSTER_PORT_BASE=$PORT_BASE dev/cluster-down.sh ends it"
   else
@@ -136,6 +139,8 @@ prepare_namespace
 load_example
 kubectl -n "$NAMESPACE" get pods --label-columns voluba.ebrains.eu/request --no-headers --watch > "$WORK/pods" 2>/dev/null &
 pod_watch=$!
+test_delivery
+step "upgrade, loader and removal done"
 check "the chart is installed in a namespace with Pod Security restricted" install_chart --timeout 60s
 check "the operator becomes ready" operator_ready
 check "helm test passes" helm_test
@@ -146,6 +151,8 @@ for file in "$ROOT"/examples/wrong/*.yaml; do
 done
 test_example "$ROOT/examples/request.yaml"
 step "example done"
+test_gateway
+step "gateway done"
 for file in "$ROOT"/examples/wrong/*.yaml; do test_wrong "$file"; done
 step "wrong requests done"
 test_lifecycle

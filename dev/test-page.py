@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """test-page.py BROWSER PAGE DEPTH_PAGE WORK: looks at the pages of the aligner with a headless browser.
 
-Once as it is, once with the pictures before the registration chosen. A request of the page to the
+Once as it is, and once with each of the other kinds of pictures chosen. A request of the page to the
 network would show in the browser's own log, as that of a control page must.
 """
 import json
@@ -55,6 +55,18 @@ def count(picture, colour, reach=12):
     return int((abs(picture - colour) <= reach).all(axis=2).sum())
 
 
+def choose(kind):
+    """The page with another radio button chosen in the file: it has no script to click it."""
+    text = PAGE.read_text()
+    chosen = text.replace('id="show-after" checked', 'id="show-after"').replace(f'id="show-{kind}"', f'id="show-{kind}" checked', 1)
+    check(f"the choice was changed: {kind}", chosen.count(" checked>") == 1 and f'id="show-{kind}" checked' in chosen)
+    other = WORK / f"{kind}.html"
+    other.write_text(chosen)
+    seen, asked = look(other, kind)
+    check(f"nothing is asked of the network for the pictures: {kind}", not asked, asked)
+    return seen
+
+
 def main():
     control = WORK / "control.html"
     control.write_text('<img src="http://elsewhere.invalid/x.png">')
@@ -68,17 +80,16 @@ def main():
     reds, blues = ((red > blue + 30) & (red > 150)).sum(), ((blue > red + 30) & (blue > 150)).sum()
     check("the map of the Jacobian is seen", reds > 5000 and blues > 5000, (reds, blues))
     check("nothing is asked of the network", not asked, asked)
-    # The other radio button, chosen in the file: the page has no script to click it.
-    text = PAGE.read_text()
-    chosen = text.replace('id="show-after" checked', 'id="show-after"').replace('id="show-before"', 'id="show-before" checked', 1)
-    check("one choice was changed", chosen != text)
-    other = WORK / "before.html"
-    other.write_text(chosen)
-    seen_before, asked = look(other, "before")
-    check("nothing is asked of the network for the other pictures", not asked, asked)
+    seen_before = choose("before")
     # Before the registration the template's lines leave more of the patch's uncovered.
     patch, patch_before = count(seen, PATCH), count(seen_before, PATCH)
     check("before, more of the patch's lines lie bare", patch_before > 1.2 * patch, (patch_before, patch))
+    tiles = choose("tiles")
+    dark, bright = count(tiles, (0, 0, 0), reach=3), count(tiles, (255, 255, 255), reach=3)
+    check("on the checkerboard, depth goes from black to white", dark > 5000 and bright > 5000, (dark, bright))
+    # The keys of both colours stay.
+    lines = count(tiles, TEMPLATE), count(tiles, PATCH)
+    check("no lines lie on the checkerboard", max(lines) < 300, lines)
     seen, asked = look(DEPTH_PAGE, "depth")
     check("nothing is asked of the network for the page of the depth", not asked, asked)
     lines = [count(seen, colour) for colour in DEPTH]

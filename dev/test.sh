@@ -2,7 +2,7 @@
 # Runs every test and says at the end how many ran at each level:
 #   1  unit, property and program tests, other programs reading our files, documentation, supply chain
 #   2  the operator against a scripted API server, and against one in memory where everything fails
-#   3  a real control plane: the operator, the custom resource, the chart
+#   3  a real control plane: the operator, the custom resources, the gateway, the chart
 #   4  a real node: images, chart, pods, the commands of the documentation
 # Nothing is skipped silently; VOLUBA_SKIP_NODE=1 leaves out level 4, which needs root, and says so.
 . "$(dirname "$0")/lib/common.sh"
@@ -32,6 +32,7 @@ part interop dev/test-interop.sh
 part bench dev/test-bench.sh
 part page dev/test-page.sh
 part docs dev/test-docs.sh
+part openapi dev/test-openapi.sh
 part chart dev/test-chart.sh
 part cluster dev/test-cluster-clean.sh
 part images dev/test-images.sh
@@ -63,7 +64,7 @@ level() { # name, "passed failed"...
 echo
 level "1 units, programs, other programs, docs" "$(rust_counts 1)" "$(script_counts supply)" "$(script_counts interop)" "$(script_counts bench)" "$(script_counts page)" "$(script_counts docs)"
 level "2 scenarios and faults, simulated API server" "$(rust_counts 2)"
-level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts chart)"
+level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts openapi)" "$(script_counts chart)"
 level "4 real node, images" "$(script_counts cluster)" "$(script_counts images)" "$(script_counts node)" "$(script_counts docscluster)"
 # What a part could not check here, in its own words.
 sed -n 's/^==> NOT CHECKED: /not checked: /p' "$LOGS"/*

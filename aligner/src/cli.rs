@@ -39,7 +39,7 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a whole request: depth, registration, resampling, report.
+    /// Run a whole request: an alignment, or a depth map alone.
     Run(RunArgs),
     /// Check a request without running it; prints every violation, or the memory that a run takes.
     Validate(ValidateArgs),
@@ -111,7 +111,8 @@ pub struct NetworkArgs {
 pub struct ValidateArgs {
     /// The request, YAML or JSON.
     pub request: PathBuf,
-    /// With a template, the files are looked at, too, and the memory that a run takes is told.
+    /// With a template, or for a depth map alone its claims, the files are looked at, too, and the memory
+    /// that a run takes is told.
     #[command(flatten)]
     pub places: PlaceArgs,
 }

@@ -88,6 +88,12 @@ impl DepthMap {
         }
         thickness
     }
+
+    /// The same lengths in any order, those that are known alone.
+    pub fn lengths_mm(&self) -> Vec<f32> {
+        let lengths = self.columns.iter().map(|(_, mm)| *mm);
+        lengths.filter(|mm| *mm > 0.0).collect()
+    }
 }
 
 /// Relaxation ends when no value of L changes by more than this in a sweep. What is still missing then

@@ -11,28 +11,44 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alignment_api::{Artifact, Report};
+use alignment_api::Artifact;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::Error,
+    footprint::Footprint,
     io::atomic::{WriteError, hex},
-    job::Job,
     observer,
-    outputs::{self, REPORT},
+    report_files::REPORT,
 };
 
 /// Largest report that is read; real ones have some ten thousand bytes.
 const LARGEST_REPORT: u64 = 16 << 20;
 
-/// Makes room for a job's results: removes what an earlier run of the same request left and this one
+/// What the reports of all kinds have in common.
+#[derive(Deserialize)]
+struct Earlier {
+    schema: String,
+    request: Option<String>,
+    artifacts: Vec<Artifact>,
+}
+
+impl Earlier {
+    /// Whether it tells of the same request: requests of two kinds may share a name.
+    fn is_of(&self, footprint: &Footprint) -> bool {
+        self.schema == footprint.schema && self.request.as_deref() == footprint.request
+    }
+}
+
+/// Makes room for a run's results: removes what an earlier run of the same request left and this one
 /// does not write, and the earlier report, which would describe files that are about to change.
 ///
 /// # Errors
 /// [`Error::Write`] naming the file that could not be removed; [`Error::Interrupted`].
-pub fn make_room(job: &Job) -> Result<(), Error> {
-    let path = job.folder.join(REPORT);
-    let Some(earlier) = read_report(&path).filter(|report| report.request == job.name) else {
+pub fn make_room(footprint: &Footprint) -> Result<(), Error> {
+    let path = footprint.folder.join(REPORT);
+    let Some(earlier) = read_report(&path).filter(|earlier| earlier.is_of(footprint)) else {
         return Ok(());
     };
     let remove = |path: PathBuf| {
@@ -43,11 +59,9 @@ pub fn make_room(job: &Job) -> Result<(), Error> {
             at_most: None,
         })
     };
-    let inputs = outputs::input_files(job);
-    for artifact in left_over(&earlier, &outputs::planned_files(job)) {
-        let path = job.folder.join(&artifact.name);
-        let is_input = path.canonicalize().is_ok_and(|path| inputs.contains(&path));
-        if !is_input && is_as_written(&path, artifact)? {
+    for artifact in left_over(&earlier, &footprint.planned) {
+        let path = footprint.folder.join(&artifact.name);
+        if !footprint.replaces_input(&artifact.name) && is_as_written(&path, artifact)? {
             remove(path)?;
         }
     }
@@ -56,7 +70,7 @@ pub fn make_room(job: &Job) -> Result<(), Error> {
 }
 
 /// The report in a folder, if there is one and it can be read.
-fn read_report(path: &Path) -> Option<Report> {
+fn read_report(path: &Path) -> Option<Earlier> {
     let metadata = fs::symlink_metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() > LARGEST_REPORT {
         return None;
@@ -66,7 +80,7 @@ fn read_report(path: &Path) -> Option<Report> {
 
 /// Files of an earlier run that the present one does not write. A name with a folder in it is not
 /// one of ours.
-fn left_over<'a>(earlier: &'a Report, planned: &[String]) -> Vec<&'a Artifact> {
+fn left_over<'a>(earlier: &'a Earlier, planned: &[String]) -> Vec<&'a Artifact> {
     let planned: BTreeSet<&str> = planned.iter().map(String::as_str).collect();
     earlier
         .artifacts

@@ -1,4 +1,4 @@
-//! From a request, or a command line, to what the pipeline runs: every path resolved.
+//! From a request, or a command line, to what the pipelines run: every path resolved.
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +8,14 @@ use std::{
 };
 
 use alignment_api::{
-    Depth, Interpolation, Labels, Landmark, OutputArtifact, OutputGrid, Placement,
-    RegistrationParameters, RequestDocument, Space, Violation, validate,
+    AlignmentSpec, Depth, DepthMapSpec, Interpolation, Labels, Landmark, OutputArtifact,
+    OutputGrid, Placement, RegistrationParameters, RequestDocument, Space, Violation,
 };
 
 use crate::{error::Error, net::Network, transfers::Transfers};
+
+/// What messages call a segmentation.
+const SEGMENTATION: &str = "segmentation";
 
 /// An image to transform.
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ pub enum DepthJob {
     },
 }
 
-/// Everything that the pipeline needs to know.
+/// Everything that an alignment needs to know.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Name of the request.
@@ -75,6 +78,56 @@ pub struct Job {
     pub layer_count: NonZero<u8>,
     /// What is fetched before and stored after.
     pub transfers: Transfers,
+    /// The command that gives the results again.
+    pub command: String,
+}
+
+/// Everything that a depth map alone needs to know.
+#[derive(Clone, Debug)]
+pub struct DepthMapJob {
+    /// Name of the request.
+    pub name: Option<String>,
+    /// The segmentation.
+    pub segmentation: PathBuf,
+    /// Which of its values mean what.
+    pub labels: Labels,
+    /// Folder for the outputs.
+    pub folder: PathBuf,
+    /// What to write.
+    pub artifacts: Vec<OutputArtifact>,
+    /// Number of layers, if they are to be written.
+    pub layer_count: NonZero<u8>,
+    /// What is fetched before and stored after.
+    pub transfers: Transfers,
+    /// The command that gives the results again.
+    pub command: String,
+}
+
+impl DepthMapJob {
+    /// Resolves the places that a spec names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a claim without a folder; [`Error::Network`] for a place that is not
+    /// allowed.
+    pub fn resolve(
+        name: Option<String>,
+        spec: &DepthMapSpec,
+        mut transfers: Transfers,
+        mounts: &Mounts,
+    ) -> Result<Self, Error> {
+        let (segmentation, output) = (&spec.segmentation, &spec.output);
+        let artifacts = output.artifacts.iter();
+        Ok(Self {
+            name,
+            segmentation: transfers.source(SEGMENTATION, &segmentation.source, mounts)?,
+            labels: segmentation.labels.clone(),
+            folder: transfers.destination(&output.destination, mounts)?,
+            artifacts: artifacts.map(|artifact| (*artifact).into()).collect(),
+            layer_count: output.layer_count,
+            transfers,
+            command: String::new(),
+        })
+    }
 }
 
 /// What the command line maps names to.
@@ -91,20 +144,18 @@ pub struct Mounts {
 }
 
 impl Job {
-    /// Resolves a request.
+    /// Resolves the places that a spec names.
     ///
     /// # Errors
-    /// [`Error::Request`] with every violation, a template that is not offered among them;
-    /// [`Error::Usage`] for a claim without a folder; [`Error::Network`] for a place that is not
-    /// allowed.
-    pub fn from_request(document: &RequestDocument, mounts: &Mounts) -> Result<Self, Error> {
-        let violations = validate(document);
-        if !violations.is_empty() {
-            return Err(Error::Request(violations));
-        }
-        let spec = &document.spec;
+    /// [`Error::Request`] for a template that is not offered; [`Error::Usage`] for a claim without a
+    /// folder; [`Error::Network`] for a place that is not allowed.
+    pub fn resolve(
+        name: Option<String>,
+        spec: &AlignmentSpec,
+        mut transfers: Transfers,
+        mounts: &Mounts,
+    ) -> Result<Self, Error> {
         let (template_name, template) = template(spec.template.as_deref(), mounts)?;
-        let mut transfers = Transfers::new(document, &mounts.network)?;
         let images = spec
             .patch
             .images
@@ -123,7 +174,7 @@ impl Job {
             .collect::<Result<_, Error>>()?;
         let depth = match &spec.patch.depth {
             Depth::Segmentation(segmentation) => DepthJob::Segmentation {
-                path: transfers.source("segmentation", &segmentation.source, mounts)?,
+                path: transfers.source(SEGMENTATION, &segmentation.source, mounts)?,
                 labels: segmentation.labels.clone(),
             },
             Depth::Map { source } => DepthJob::Map {
@@ -131,7 +182,7 @@ impl Job {
             },
         };
         Ok(Self {
-            name: document.metadata.name.clone(),
+            name,
             template_sha256: mounts.template_sha256.get(&template_name).cloned(),
             template_name,
             template,
@@ -146,6 +197,7 @@ impl Job {
             artifacts: spec.output.artifacts.clone(),
             layer_count: spec.output.layer_count,
             transfers,
+            command: String::new(),
         })
     }
 }
@@ -237,10 +289,7 @@ pub fn parse_request(text: &str) -> Result<RequestDocument, String> {
         serde_yaml_ng::from_str(text).map_err(|error| format!("is not YAML: {error}"))?;
     let value =
         serde_json::to_value(value).map_err(|error| format!("is not a request: {error}"))?;
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let field = error.path().to_string();
-        format!("{field}: {}", error.into_inner())
-    })
+    RequestDocument::read(&value).map_err(|violation| violation.to_string())
 }
 
 /// A request is nested about ten levels deep; parsers get slow with far more.

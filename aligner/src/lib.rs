@@ -10,20 +10,25 @@
 //!   parts, and sums are taken over fixed blocks in a fixed order.
 
 pub mod affine;
+mod again;
 pub mod allocator;
 pub mod chain;
 pub mod cli;
 pub mod commands;
 pub mod depth;
+pub mod depth_map;
 pub mod earlier;
 pub mod error;
 pub mod field;
+pub mod footprint;
 pub mod grid;
+pub mod inputs;
 pub mod interpolate;
 pub mod io;
 pub mod job;
 pub mod landmarks;
 pub mod load;
+pub mod maps;
 pub mod memory;
 pub mod observer;
 pub mod outputs;
@@ -33,12 +38,15 @@ pub mod placement;
 pub mod progress;
 pub mod quality;
 pub mod registration;
+pub mod report_files;
 pub mod resample;
+pub mod segmentation;
 pub mod summary;
 pub mod transfers;
 pub mod transform;
 pub mod viewer;
 pub mod volume;
 mod wide;
+pub mod work;
 
 pub use transfer as net;

@@ -1,18 +1,17 @@
 //! Stage 1: reading the volumes of a job, and checking that they fit each other.
 
-use std::path::Path;
-
 use alignment_api::{InputFile, Space};
 
 use crate::{
     affine::Affine,
-    depth::{self, Tissue},
+    depth::Tissue,
     error::Error,
     grid::Grid,
-    io::nifti::{self, Crop, Header, StoredImage},
+    inputs::Inputs,
+    io::nifti::{self, Crop, StoredImage},
     job::{DepthJob, Job},
     memory::{self, Plan},
-    placement,
+    placement, segmentation,
     volume::Volume,
 };
 
@@ -76,15 +75,7 @@ pub fn predict(job: &Job) -> Result<u64, Error> {
     let DepthJob::Segmentation { path, labels } = &job.depth else {
         return Ok(memory::predict(job, &plan, None));
     };
-    let mut grey = 0;
-    let is_grey = |value: f64| {
-        labels
-            .grey
-            .iter()
-            .any(|label| f64::from(*label) == value.round())
-    };
-    nifti::scan(path, |value| grey += usize::from(is_grey(value)))
-        .map_err(|source| Error::volume("segmentation", source))?;
+    let grey = segmentation::scan_grey(path, labels)?;
     Ok(memory::predict(job, &plan, Some(grey)))
 }
 
@@ -99,17 +90,13 @@ pub fn load(job: &Job) -> Result<(PatchDepth, Loaded), Error> {
     memory::check(memory::predict(job, &plan, None), memory::limit())?;
     let patch = &plan.patch;
 
-    let mut notes = Notes::default();
+    let mut inputs = Inputs::default();
     if plan.patch_to_template.determinant() < 0.0 {
-        notes.warnings.push(MIRRORED.to_owned());
+        inputs.warnings.push(MIRRORED.to_owned());
     }
-    let depth = load_depth(&job.depth, &mut notes)?;
+    let depth = load_depth(&job.depth, &mut inputs)?;
     if let PatchDepth::Tissues(tissues) = &depth {
-        let grey = tissues
-            .values()
-            .iter()
-            .filter(|t| **t == Tissue::Grey)
-            .count();
+        let grey = segmentation::count_grey(tissues);
         memory::check(memory::predict(job, &plan, Some(grey)), memory::limit())?;
     }
     let mut images = Vec::with_capacity(job.images.len());
@@ -122,9 +109,9 @@ pub fn load(job: &Job) -> Result<(PatchDepth, Loaded), Error> {
             &stored.header.grid,
             &patch.grid,
             job.placement.space,
-            &mut notes,
+            &mut inputs,
         )?;
-        notes.input(
+        inputs.add(
             &format!("image:{}", image.name),
             &image.path,
             &stored.header,
@@ -132,59 +119,28 @@ pub fn load(job: &Job) -> Result<(PatchDepth, Loaded), Error> {
         );
         images.push(stored);
     }
-    let template = load_template(job, plan.crop, &mut notes)?;
+    let template = load_template(job, plan.crop, &mut inputs)?;
     let loaded = Loaded {
         images,
         template,
         template_grid: plan.template,
         patch_to_template: plan.patch_to_template,
-        inputs: notes.inputs,
-        warnings: notes.warnings,
+        inputs: inputs.files,
+        warnings: inputs.warnings,
     };
     Ok((depth, loaded))
 }
 
-/// What the report says about the inputs.
-#[derive(Default)]
-struct Notes {
-    inputs: Vec<InputFile>,
-    warnings: Vec<String>,
-}
-
-impl Notes {
-    fn input(&mut self, role: &str, path: &Path, header: &Header, sha256: &str) {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let warnings = header.warnings.iter();
-        self.warnings
-            .extend(warnings.map(|warning| format!("{name}: {warning}")));
-        self.inputs.push(InputFile {
-            role: role.to_owned(),
-            name,
-            sha256: sha256.to_owned(),
-            shape: header.grid.shape,
-            voxel_size_mm: header.grid.spacing(),
-        });
-    }
-}
-
-fn load_depth(job: &DepthJob, notes: &mut Notes) -> Result<PatchDepth, Error> {
+fn load_depth(job: &DepthJob, inputs: &mut Inputs) -> Result<PatchDepth, Error> {
     match job {
         DepthJob::Segmentation { path, labels } => {
-            let read =
-                nifti::read_labels(path).map_err(|source| Error::volume("segmentation", source))?;
-            notes.input("segmentation", path, &read.header, &read.sha256);
-            Ok(PatchDepth::Tissues(depth::tissues_from_labels(
-                &read.volume,
-                labels,
-            )?))
+            let tissues = segmentation::read(path, labels, inputs)?;
+            Ok(PatchDepth::Tissues(tissues))
         }
         DepthJob::Map { path } => {
             let mut read =
                 nifti::read_scalar(path).map_err(|source| Error::volume("depth map", source))?;
-            notes.input("depthMap", path, &read.header, &read.sha256);
+            inputs.add("depthMap", path, &read.header, &read.sha256);
             clamp_depth(read.volume.values_mut()).map_err(|problem| {
                 Error::Geometry(format!("depth map `{}`: {problem}", path.display()))
             })?;
@@ -219,7 +175,7 @@ fn check_same_space(
     image: &Grid,
     depth: &Grid,
     space: Space,
-    notes: &mut Notes,
+    inputs: &mut Inputs,
 ) -> Result<(), Error> {
     let spaces = (
         placement::physical_to_space(image, space),
@@ -252,12 +208,26 @@ fn check_same_space(
         )));
     }
     if image.shape != depth.shape {
-        notes.warnings.push(format!(
+        inputs.warnings.push(format!(
             "{role} has shape {:?}, the depth {:?}: the image is resampled on its own grid",
             image.shape, depth.shape
         ));
     }
     Ok(())
+}
+
+/// Nothing is downloaded for a template that is not there.
+///
+/// # Errors
+/// [`Error::Template`].
+pub fn look_for_template(job: &Job) -> Result<(), Error> {
+    template_grid(job).map(drop)
+}
+
+fn template_grid(job: &Job) -> Result<Grid, Error> {
+    nifti::read_header(&job.template)
+        .map(|header| header.grid)
+        .map_err(|error| Error::template(&job.template_name, error))
 }
 
 /// The template's grid, and the part of it that the patch can reach.
@@ -266,9 +236,7 @@ fn plan_template(
     patch: &Grid,
     patch_to_template: &Affine,
 ) -> Result<(Grid, Crop), Error> {
-    let grid = nifti::read_header(&job.template)
-        .map_err(|error| Error::template(&job.template_name, error))?
-        .grid;
+    let grid = template_grid(job)?;
     let Some(crop) = crop_around(patch, patch_to_template, &grid) else {
         // Another template than it should be is not the placement's fault.
         check_file(job)?;
@@ -310,7 +278,7 @@ fn check_digest(job: &Job, found: &str) -> Result<(), Error> {
     }
 }
 
-fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>, Error> {
+fn load_template(job: &Job, crop: Crop, inputs: &mut Inputs) -> Result<Volume<f32>, Error> {
     let mut read = nifti::read_cropped(&job.template, |_| crop)
         .map_err(|error| Error::template(&job.template_name, error))?;
     check_digest(job, &read.sha256)?;
@@ -318,7 +286,7 @@ fn load_template(job: &Job, crop: Crop, notes: &mut Notes) -> Result<Volume<f32>
         name: job.template_name.clone(),
         problem,
     })?;
-    notes.input("template", &job.template, &read.header, &read.sha256);
+    inputs.add("template", &job.template, &read.header, &read.sha256);
     Ok(read.volume)
 }
 

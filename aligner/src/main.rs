@@ -15,8 +15,9 @@ use aligner::{
     commands,
     error::Error,
     observer, summary,
+    work::Done,
 };
-use alignment_api::{ExitCode, Report, TERMINATION_SCHEMA, TerminationMessage};
+use alignment_api::{ExitCode, TERMINATION_SCHEMA, TerminationMessage};
 use clap::Parser;
 
 /// Time after the first signal within which the work is expected to stop by itself.
@@ -88,7 +89,7 @@ fn ends() -> bool {
     !ENDING.swap(true, Ordering::Relaxed)
 }
 
-fn finish(global: &Global, result: &Result<Option<Report>, Error>) -> ProcessExit {
+fn finish(global: &Global, result: &Result<Option<Done>, Error>) -> ProcessExit {
     if let Err(error) = result {
         let _ = writeln!(std::io::stderr(), "error: {error}");
     }

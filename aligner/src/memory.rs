@@ -14,6 +14,7 @@ use crate::{
     io::nifti::{self, Crop, Header},
     job::{DepthJob, Job},
     load,
+    maps::Needs,
 };
 
 /// Code and buffers that a run comes to need beyond what the process holds before it.
@@ -37,8 +38,16 @@ const REGISTRATION_PER_VOXEL_MILLI: u64 = 26_200;
 const COARSE_PER_VOXEL: u64 = 8;
 /// A value of a depth, a validity, or the template.
 const VALUE: u64 = 4;
-/// `report.html`: its pictures, as pixels, as PNG and as text.
-const PAGE_BYTES: u64 = 9 << 20;
+/// A value of a segmentation while it is read.
+const LABEL: u64 = 4;
+/// What depth and validity are made from, per grey voxel: its point, its place, and its column.
+const POINT: u64 = 28;
+/// Its column: place and length. Columns are held until thickness and layers have been made.
+const COLUMN: u64 = 8;
+/// `report.html` of an alignment: its pictures, as pixels, as PNG and as text.
+const PAGE_BYTES: u64 = 11 << 20;
+/// The same of a depth map alone, with fewer pictures; measured.
+const DEPTH_PAGE_BYTES: u64 = 2 << 20;
 
 /// What a prediction is made from: headers, and what follows from them.
 pub struct Plan {
@@ -73,10 +82,9 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
     let (base, depth, maps) = match job.depth {
         DepthJob::Map { .. } => (BASE_BYTES, 0, VALUE * voxels),
         DepthJob::Segmentation { .. } => {
-            let grey = grey.map_or(GREY_SHARE * voxels as f64, |grey| grey as f64);
-            let sheet = grey as u64 * DEPTH_PER_GREY_VOXEL_MILLI / 1000;
             let tissues = voxels;
-            let depth = tissues + DEPTH_PER_VOXEL * voxels + sheet;
+            let grey = grey.map_or(GREY_SHARE * voxels as f64, |grey| grey as f64);
+            let depth = tissues + depth_solver(voxels, grey as u64);
             // Depth and validity.
             (BASE_BYTES + BASE_BYTES_DEPTH, depth, 2 * VALUE * voxels)
         }
@@ -93,6 +101,46 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
     let page = u64::from(job.artifacts.contains(&OutputArtifact::Report)) * page;
     let most = depth.max(register).max(write).max(page);
     plan.resident + base + images + template + most
+}
+
+/// What the prediction for a depth map alone is made from.
+pub struct DepthMapPlan {
+    /// Voxels of the segmentation.
+    pub voxels: u64,
+    /// What is computed beside depth and validity; lengths are for a page.
+    pub needs: Needs,
+    /// Bytes that the process holds already.
+    pub resident: u64,
+}
+
+/// Bytes that a depth map alone needs at its peak, as [`predict`] for an alignment. `grey`: number of
+/// grey voxels.
+pub fn predict_depth_map(plan: &DepthMapPlan, grey: usize) -> u64 {
+    let (voxels, grey) = (plan.voxels, grey as u64);
+    let tissues = voxels;
+    let read = LABEL * voxels;
+    let depth = depth_solver(voxels, grey);
+    let mut maps = 2 * VALUE * voxels;
+    let made = maps + POINT * grey;
+    if plan.needs.thickness {
+        maps += VALUE * voxels;
+    }
+    if plan.needs.layers.is_some() {
+        maps += voxels;
+    }
+    let kept = maps + COLUMN * grey;
+    let page = if plan.needs.lengths {
+        maps + VALUE * grey + DEPTH_PAGE_BYTES
+    } else {
+        0
+    };
+    let most = read.max(depth).max(made).max(kept).max(page);
+    plan.resident + BASE_BYTES + BASE_BYTES_DEPTH + tissues + most
+}
+
+/// Bytes that the depth solver holds beside the tissues.
+fn depth_solver(voxels: u64, grey: u64) -> u64 {
+    DEPTH_PER_VOXEL * voxels + grey * DEPTH_PER_GREY_VOXEL_MILLI / 1000
 }
 
 /// Bytes of this process that lie in memory, its code included; 0 where the system does not say.

@@ -1,39 +1,61 @@
 //! Stages 4 and 6: resampling the images, and writing everything under fixed names.
 
-use std::path::{Path, PathBuf};
-
-use alignment_api::{Artifact, ArtifactKind, Interpolation, OutputArtifact, OutputGrid, Report};
+use alignment_api::{
+    Artifact, ArtifactKind, DepthReport, Interpolation, OutputArtifact, OutputGrid, REPORT_SCHEMA,
+};
 
 use crate::{
     chain::{Chain, Link},
     error::Error,
+    footprint::{self, Footprint},
     grid::Grid,
     io::{
-        atomic::{self, Written},
+        atomic::Written,
         itk,
         nifti::{self, Voxels},
     },
     job::{DepthJob, ImageJob, Job},
     load::{self, Loaded},
+    maps::{self, MapFiles, Maps},
     observer::{self, Observer, Step},
-    page::Page,
     registration::Registration,
+    report_files::{PAGE, PREVIEW, REPORT},
     resample,
     volume::Volume,
 };
 
 /// The patch's depth as used.
-pub struct PatchDepthMap {
+pub enum PatchDepthMap {
+    /// As it was given, 0 to 1.
+    Given(Box<Volume<f32>>),
+    /// Computed from a segmentation.
+    Computed(Box<Maps>),
+}
+
+impl PatchDepthMap {
     /// Depth, 0 to 1.
-    pub depth: Volume<f32>,
+    pub fn depth(&self) -> &Volume<f32> {
+        match self {
+            Self::Given(depth) => depth,
+            Self::Computed(maps) => &maps.depth,
+        }
+    }
+
     /// Validity, if the depth was computed.
-    pub validity: Option<Volume<f32>>,
-    /// Median thickness of the cortex, if the depth was computed.
-    pub median_thickness_mm: Option<f64>,
-    /// Local thickness of the cortex in mm, if it is to be written.
-    pub thickness_mm: Option<Volume<f32>>,
-    /// Layers of equal volume, if they are to be written.
-    pub layers: Option<Volume<u8>>,
+    pub fn validity(&self) -> Option<&Volume<f32>> {
+        match self {
+            Self::Given(_) => None,
+            Self::Computed(maps) => Some(&maps.validity),
+        }
+    }
+
+    /// How it was obtained.
+    pub fn report(&self) -> DepthReport {
+        match self {
+            Self::Given(depth) => maps::report_of_given(depth),
+            Self::Computed(maps) => maps.report(),
+        }
+    }
 }
 
 /// An image on an output grid.
@@ -70,92 +92,61 @@ fn image_file(job: &Job, image: &ImageJob, grid: OutputGrid) -> String {
     }
 }
 
-/// Whether a file of [`write`] holds labels.
-pub fn is_label_image(job: &Job, file: &str) -> bool {
-    let mut labels = (job.images.iter())
+/// Names of the files of [`write`] that hold labels.
+pub fn label_images(job: &Job) -> Vec<String> {
+    (job.images.iter())
         .filter(|image| image.interpolation == Interpolation::Label)
-        .flat_map(|image| job.grids.iter().map(|grid| image_file(job, image, *grid)));
-    labels.any(|name| name == file)
-}
-
-/// Refuses a job whose results would replace one of its inputs.
-///
-/// # Errors
-/// [`Error::Usage`] naming the file.
-pub fn check_inputs_survive(job: &Job) -> Result<(), Error> {
-    let inputs = input_files(job);
-    for name in planned_files(job) {
-        if let Ok(path) = job.folder.join(&name).canonicalize()
-            && inputs.contains(&path)
-        {
-            return Err(Error::Usage(format!(
-                "the result `{name}` would replace an input of the same name: choose another destination"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The files that a job reads, links resolved.
-pub fn input_files(job: &Job) -> Vec<PathBuf> {
-    let mut inputs = vec![&job.template];
-    inputs.extend(job.images.iter().map(|image| &image.path));
-    match &job.depth {
-        DepthJob::Segmentation { path, .. } | DepthJob::Map { path } => inputs.push(path),
-    }
-    inputs
-        .into_iter()
-        .filter_map(|path| path.canonicalize().ok())
+        .flat_map(|image| job.grids.iter().map(|grid| image_file(job, image, *grid)))
         .collect()
 }
 
+/// What a job reads and writes.
+pub fn footprint(job: &Job) -> Footprint<'_> {
+    let depth = match &job.depth {
+        DepthJob::Segmentation { path, .. } | DepthJob::Map { path } => path,
+    };
+    let images = job.images.iter().map(|image| &image.path);
+    Footprint {
+        schema: REPORT_SCHEMA,
+        request: job.name.as_deref(),
+        folder: &job.folder,
+        planned: planned_files(job),
+        inputs: footprint::resolved(images.chain([&job.template, depth])),
+    }
+}
+
 /// Names of all files that a job writes.
-pub fn planned_files(job: &Job) -> Vec<String> {
-    let mut names = Vec::new();
+fn planned_files(job: &Job) -> Vec<String> {
+    let mut names = map_files(job).names();
     for artifact in &job.artifacts {
-        match (artifact, &job.depth) {
-            (OutputArtifact::Images, _) => {
+        match artifact {
+            OutputArtifact::Images => {
                 for image in &job.images {
                     names.extend(job.grids.iter().map(|grid| image_file(job, image, *grid)));
                 }
             }
-            (OutputArtifact::Warp, _) => names.extend([WARP, AFFINE].map(str::to_owned)),
-            (OutputArtifact::InverseWarp, _) => names.push(INVERSE_WARP.to_owned()),
-            (OutputArtifact::Report, _) => {
-                names.extend([PAGE, PREVIEW, REPORT].map(str::to_owned));
-            }
-            (artifact, DepthJob::Segmentation { path, .. }) => {
-                let [depth, validity, thickness, layers] = depth_files(path);
-                match artifact {
-                    OutputArtifact::Thickness => names.push(thickness),
-                    OutputArtifact::Layers => names.push(layers),
-                    _ => names.extend([depth, validity]),
-                }
-            }
-            (_, DepthJob::Map { .. }) => {}
+            OutputArtifact::Warp => names.extend([WARP, AFFINE].map(str::to_owned)),
+            OutputArtifact::InverseWarp => names.push(INVERSE_WARP.to_owned()),
+            OutputArtifact::Report => names.extend([PAGE, PREVIEW, REPORT].map(str::to_owned)),
+            OutputArtifact::Depth | OutputArtifact::Thickness | OutputArtifact::Layers => {}
         }
     }
     names
 }
 
+/// Files of what is computed from the segmentation; none for a map.
+pub fn map_files(job: &Job) -> MapFiles {
+    match &job.depth {
+        DepthJob::Segmentation { path, .. } => {
+            MapFiles::of_request(&job.folder, path, &job.artifacts, job.layer_count)
+        }
+        DepthJob::Map { .. } => MapFiles::default(),
+    }
+}
+
 const WARP: &str = "warp.nii.gz";
 const AFFINE: &str = "affine.txt";
 const INVERSE_WARP: &str = "inverse_warp.nii.gz";
-const PAGE: &str = "report.html";
-const PREVIEW: &str = "preview.png";
-pub(crate) const REPORT: &str = "report.json";
-
-/// Files of what is computed from a segmentation: depth, validity, thickness, layers.
-fn depth_files(segmentation: &Path) -> [String; 4] {
-    let stem = stem(segmentation);
-    [
-        "equivolumetric-depth",
-        "equivolumetric-depth-validity",
-        "thickness",
-        "equivolumetric-layers",
-    ]
-    .map(|what| format!("{stem}-{what}.nii.gz"))
-}
 
 /// Carries every image through the transform onto every grid asked for.
 ///
@@ -228,7 +219,7 @@ fn onto_template<'a>(
     }
 }
 
-/// Writes all outputs but the report.
+/// Writes all outputs but the report and its page.
 ///
 /// # Errors
 /// [`Error::Write`] naming the file; [`Error::Interrupted`] between files.
@@ -241,7 +232,7 @@ pub fn write(
     let registration = results.registration;
     let wanted = |artifact| job.artifacts.contains(&artifact);
     let mut done = |name: String, kind, written: Written| {
-        artifacts.push(artifact(name, kind, written));
+        artifacts.push(written.into_artifact(name, kind));
     };
     let path = |name: &str| job.folder.join(name);
     for image in &results.images {
@@ -279,148 +270,9 @@ pub fn write(
         fraction: 0.9,
         ..Step::default()
     });
-    if let DepthJob::Segmentation { path: source, .. } = &job.depth {
-        artifacts.extend(write_maps(job, source, results.depth, observer)?);
+    if let PatchDepthMap::Computed(maps) = results.depth {
+        let written = map_files(job).write(maps, 0.9..0.95, observer)?;
+        artifacts.extend(written);
     }
     Ok(artifacts)
-}
-
-/// Writes what was computed from the segmentation.
-fn write_maps(
-    job: &Job,
-    segmentation: &Path,
-    maps: &PatchDepthMap,
-    observer: &dyn Observer,
-) -> Result<Vec<Artifact>, Error> {
-    let [depth_name, validity_name, thickness_name, layers_name] = depth_files(segmentation);
-    let path = |name: &str| job.folder.join(name);
-    let mut artifacts = Vec::new();
-    if let (Some(validity), true) = (
-        &maps.validity,
-        job.artifacts.contains(&OutputArtifact::Depth),
-    ) {
-        observer::check(observer)?;
-        let written = write_depth(&path(&depth_name), &maps.depth)?;
-        artifacts.push(artifact(depth_name, ArtifactKind::Depth, written));
-        let written = write_validity(&path(&validity_name), validity)?;
-        artifacts.push(artifact(validity_name, ArtifactKind::Validity, written));
-    }
-    if let Some(thickness_mm) = &maps.thickness_mm {
-        observer::check(observer)?;
-        let written = write_thickness(&path(&thickness_name), thickness_mm)?;
-        artifacts.push(artifact(thickness_name, ArtifactKind::Thickness, written));
-    }
-    if let Some(layers) = &maps.layers {
-        observer::check(observer)?;
-        let written = write_layers(&path(&layers_name), layers, job.layer_count.get())?;
-        artifacts.push(artifact(layers_name, ArtifactKind::Layers, written));
-    }
-    Ok(artifacts)
-}
-
-fn artifact(name: String, kind: ArtifactKind, written: Written) -> Artifact {
-    Artifact {
-        name,
-        kind,
-        sha256: written.sha256,
-        bytes: written.bytes,
-        neuroglancer_url: None,
-    }
-}
-
-/// Writes a depth map with the header that consumers of highres-cortex know.
-///
-/// # Errors
-/// [`Error::Write`] naming the file.
-pub fn write_depth(path: &Path, depth: &Volume<f32>) -> Result<Written, Error> {
-    let header = nifti::scalar_header(
-        "Equivolumetric cortical depth, 0 pial to 1 white",
-        "Equivol. depth",
-    );
-    Ok(nifti::write_scalar(
-        path,
-        &depth.grid,
-        depth.values(),
-        header,
-    )?)
-}
-
-/// Writes a validity map.
-///
-/// # Errors
-/// [`Error::Write`] naming the file.
-pub fn write_validity(path: &Path, validity: &Volume<f32>) -> Result<Written, Error> {
-    let header = nifti::scalar_header(
-        "Validity of the cortical depth, 0 unknown to 1 known",
-        "Depth validity",
-    );
-    Ok(nifti::write_scalar(
-        path,
-        &validity.grid,
-        validity.values(),
-        header,
-    )?)
-}
-
-/// Writes `report.html` and `preview.png`.
-///
-/// # Errors
-/// [`Error::Write`] naming the file.
-pub fn write_page(job: &Job, page: &Page) -> Result<[Artifact; 2], Error> {
-    let write = |name: &str, kind, bytes: &[u8]| -> Result<Artifact, Error> {
-        let written = atomic::write(&job.folder.join(name), |out| out.write_all(bytes))?;
-        Ok(artifact(name.to_owned(), kind, written))
-    };
-    Ok([
-        write(PAGE, ArtifactKind::Page, page.html.as_bytes())?,
-        write(PREVIEW, ArtifactKind::Preview, &page.preview)?,
-    ])
-}
-
-/// Writes a map of the thickness of the cortex in mm.
-///
-/// # Errors
-/// [`Error::Write`] naming the file.
-pub fn write_thickness(path: &Path, thickness_mm: &Volume<f32>) -> Result<Written, Error> {
-    let most = thickness_mm.values().iter().copied().fold(0.0, f32::max);
-    let header = nifti::length_header("Cortical thickness in mm", "Thickness", most);
-    let (grid, values) = (&thickness_mm.grid, thickness_mm.values());
-    Ok(nifti::write_scalar(path, grid, values, header)?)
-}
-
-/// Writes `count` layers of equal volume.
-///
-/// # Errors
-/// [`Error::Write`] naming the file.
-pub fn write_layers(path: &Path, layers: &Volume<u8>, count: u8) -> Result<Written, Error> {
-    let header = nifti::label_header(
-        "Equivolumetric layers, 1 at the pial surface",
-        "Equivol. layers",
-        count,
-    );
-    let (grid, values) = (&layers.grid, layers.values());
-    Ok(nifti::write_labels(path, grid, values, header)?)
-}
-
-/// Writes `report.json`.
-///
-/// # Errors
-/// [`Error::Write`] naming the file.
-pub fn write_report(job: &Job, report: &Report) -> Result<Artifact, Error> {
-    let name = REPORT;
-    let written = atomic::write(&job.folder.join(name), |out| {
-        serde_json::to_writer_pretty(&mut *out, report)?;
-        out.write_all(b"\n")
-    })?;
-    Ok(artifact(name.to_owned(), ArtifactKind::Report, written))
-}
-
-/// File name without folder and without `.nii` or `.nii.gz`.
-fn stem(path: &Path) -> String {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    name.strip_suffix(".nii").unwrap_or(name).to_owned()
 }

@@ -26,7 +26,7 @@ use crate::{
     volume::Volume,
     with_voxels,
 };
-use picture::{Picture, jacobian_colour};
+use picture::{Picture, checkerboard, depth_grey, jacobian_colour};
 use slice::Slice;
 
 /// What the pictures show.
@@ -57,11 +57,13 @@ const LEVELS: [f32; 3] = [0.02, 0.5, 0.98];
 const PATCH: [u8; 3] = [255, 176, 0];
 const TEMPLATE: [u8; 3] = [0, 200, 255];
 
-/// One plane: background with the lines of both depths, before and after, and the Jacobian.
+/// One plane: background with the lines of both depths, before and after, both depths in tiles, and the
+/// Jacobian.
 struct Plane {
     slice: Slice,
     before: Picture,
     after: Picture,
+    tiles: Picture,
     jacobian: Picture,
 }
 
@@ -120,9 +122,12 @@ fn draw(slice: Slice, subject: &Subject, jacobian: &Volume<f32>) -> Plane {
     let depth = interpolator(subject.template);
     let template = |chain: &Chain| slice.sample(|p| depth(chain.apply(p)));
     let jacobian = slice.sample(interpolator(jacobian));
+    let carried = template(&whole);
+    let tiles = checkerboard(slice.size(), &patch, &carried);
     Plane {
         before: lined(&template(&linear)),
-        after: lined(&template(&whole)),
+        after: lined(&carried),
+        tiles: Picture::coloured(slice.size(), &tiles, depth_grey),
         jacobian: Picture::coloured(slice.size(), &jacobian, jacobian_colour),
         slice,
     }

@@ -1,27 +1,28 @@
 //! The order of the stages: load → depth → register → resample → quality → write.
 
 use alignment_api::{
-    Artifact, ArtifactKind, DepthReport, DepthSource, EffectiveRegistration, LandmarkResidual,
-    OutputArtifact, OutputGrid, Quality, REPORT_SCHEMA, Report, Stage,
+    Artifact, ArtifactKind, EffectiveRegistration, LandmarkResidual, OutputArtifact, OutputGrid,
+    Quality, REPORT_SCHEMA, Report, Stage,
 };
 
 use crate::{
     affine::Affine,
-    depth, earlier,
+    earlier,
     error::Error,
     io::atomic,
     job::Job,
     landmarks::{self, Landmarks},
     load::{self, Loaded, PatchDepth},
+    maps::Maps,
     observer,
     outputs::{self, PatchDepthMap, Results},
     page,
     progress::Reporter,
     quality::{self, Subject},
     registration::{self, Registration, RegistrationError, RegistrationInput},
+    report_files::{self, PAGE},
     summary,
     viewer::{self, Layer},
-    volume::Volume,
 };
 
 /// Runs a job and returns its report; the report itself is written last.
@@ -30,19 +31,21 @@ use crate::{
 /// [`Error`]; outputs that were written before it stay, each of them whole.
 pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     let enter = |stage| {
-        reporter.stage(stage);
+        reporter.enter(stage, Stage::percent_range);
         observer::check(reporter)
     };
     enter(Stage::Load)?;
+    load::look_for_template(job)?;
     job.transfers.fetch(reporter)?;
-    outputs::check_inputs_survive(job)?;
+    let footprint = outputs::footprint(job);
+    footprint.check_inputs_survive()?;
     let (source, mut loaded) = load::load(job)?;
     let mut warnings = std::mem::take(&mut loaded.warnings);
     atomic::check_writable(&job.folder)?;
     enter(Stage::Depth)?;
     let depth = patch_depth(job, source, reporter, &mut warnings)?;
     enter(Stage::Register)?;
-    let landmarks = Landmarks::place(job, &depth.depth.grid, &mut warnings)?;
+    let landmarks = Landmarks::place(job, &depth.depth().grid, &mut warnings)?;
     let registration = register(job, &loaded, &depth, &landmarks, reporter)
         // There will be no report to say them, and one of them may be the reason.
         .inspect_err(|_| warnings.iter().for_each(|warning| summary::warn(warning)))?;
@@ -60,18 +63,19 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         registration: &registration,
         images,
     };
-    earlier::make_room(job)?;
+    earlier::make_room(&footprint)?;
     let artifacts = outputs::write(job, &results, reporter)?;
     let frames = frames(job, &artifacts, &results);
     let mut report = Report {
         schema: REPORT_SCHEMA.to_owned(),
         aligner_version: env!("CARGO_PKG_VERSION").to_owned(),
         request: job.name.clone(),
+        command: job.command.clone(),
         template: job.template_name.clone(),
         inputs: loaded.inputs.clone(),
         placement: job.placement.clone(),
         patch_to_template: loaded.patch_to_template.rows(),
-        depth: depth_report(&depth),
+        depth: depth.report(),
         registration: EffectiveRegistration {
             landmark_uncertainty_mm: registration.landmark_uncertainty_mm,
             ..job.registration.effective()
@@ -87,20 +91,25 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         let page = page::render(
             &report,
             &page::Subject {
-                depth: &depth.depth,
+                depth: depth.depth(),
                 template: &loaded.template,
                 patch_to_template: loaded.patch_to_template,
                 forward: &registration.forward,
                 image: loaded.images.first(),
             },
         );
-        report.artifacts.extend(outputs::write_page(job, &page)?);
-        let artifact: Artifact = outputs::write_report(job, &report)?;
+        let folder = &job.folder;
+        let html = report_files::write_page(&folder.join(PAGE), &page.html)?;
+        let preview = report_files::write_preview(folder, &page.preview)?;
+        report.artifacts.extend([html, preview]);
+        let artifact = report_files::write_report(folder, &report)?;
         report.artifacts.push(artifact);
     }
-    let artifacts = &mut report.artifacts;
-    job.transfers.deliver(job, artifacts, reporter)?;
+    let (artifacts, labels) = (&mut report.artifacts, outputs::label_images(job));
+    let transfers = &job.transfers;
+    transfers.deliver(&job.folder, artifacts, &labels, reporter)?;
     report.viewer_url = view(&report.artifacts, &frames, &loaded, &depth);
+    reporter.end();
     Ok(report)
 }
 
@@ -110,6 +119,7 @@ type Frame = Option<(Affine, bool)>;
 /// Of each artifact; they begin with the images, in their order.
 fn frames(job: &Job, artifacts: &[Artifact], results: &Results) -> Vec<Frame> {
     let patch_to_template = results.loaded.patch_to_template;
+    let label_images = outputs::label_images(job);
     let frame = |(index, artifact): (usize, &Artifact)| match artifact.kind {
         ArtifactKind::Image => {
             let image = results.images.get(index)?;
@@ -117,11 +127,11 @@ fn frames(job: &Job, artifacts: &[Artifact], results: &Results) -> Vec<Frame> {
                 OutputGrid::Patch => patch_to_template,
                 OutputGrid::Template => Affine::IDENTITY,
             };
-            let labels = outputs::is_label_image(job, &image.file);
+            let labels = label_images.contains(&image.file);
             Some((viewer::to_template(&image.grid, &map)?, labels))
         }
         ArtifactKind::Depth => {
-            let grid = &results.depth.depth.grid;
+            let grid = &results.depth.depth().grid;
             Some((viewer::to_template(grid, &patch_to_template)?, false))
         }
         _ => None,
@@ -146,7 +156,7 @@ fn view(
         })
     };
     let layers: Vec<Layer> = artifacts.iter().zip(frames).filter_map(layer).collect();
-    let patch = &depth.depth.grid;
+    let patch = &depth.depth().grid;
     let middle = patch.shape.map(|size| (size as f64 - 1.0) / 2.0);
     let centre = loaded
         .patch_to_template
@@ -164,8 +174,8 @@ fn register(
     let pairs = landmarks.pairs();
     let parameters = job.registration.effective();
     let input = RegistrationInput {
-        fixed: &depth.depth,
-        validity: depth.validity.as_ref(),
+        fixed: depth.depth(),
+        validity: depth.validity(),
         moving: &loaded.template,
         fixed_to_moving: loaded.patch_to_template,
         landmarks: &pairs,
@@ -196,8 +206,8 @@ fn measure(
     registration: &Registration,
 ) -> (Quality, Vec<LandmarkResidual>) {
     let mut quality = quality::measure(&Subject {
-        depth: &depth.depth,
-        validity: depth.validity.as_ref(),
+        depth: depth.depth(),
+        validity: depth.validity(),
         template: &loaded.template,
         patch_to_template: loaded.patch_to_template,
         forward: &registration.forward,
@@ -219,49 +229,12 @@ fn patch_depth(
     warnings: &mut Vec<String>,
 ) -> Result<PatchDepthMap, Error> {
     match source {
-        PatchDepth::Map(depth) => Ok(PatchDepthMap {
-            depth,
-            validity: None,
-            median_thickness_mm: None,
-            thickness_mm: None,
-            layers: None,
-        }),
+        PatchDepth::Map(depth) => Ok(PatchDepthMap::Given(Box::new(depth))),
         PatchDepth::Tissues(tissues) => {
-            let map = depth::compute(&tissues, reporter)?;
-            let wanted = |artifact| job.artifacts.contains(&artifact);
-            let thickness_mm = wanted(OutputArtifact::Thickness).then(|| map.thickness_mm());
-            let layers = wanted(OutputArtifact::Layers)
-                .then(|| depth::layers(&tissues, &map, job.layer_count));
-            warnings.extend(map.warnings);
-            Ok(PatchDepthMap {
-                depth: map.depth,
-                validity: Some(map.validity),
-                median_thickness_mm: Some(map.median_thickness_mm),
-                thickness_mm,
-                layers,
-            })
+            let needs = outputs::map_files(job).needs();
+            let maps = Maps::compute(&tissues, needs, reporter, warnings)?;
+            Ok(PatchDepthMap::Computed(Box::new(maps)))
         }
-    }
-}
-
-fn depth_report(depth: &PatchDepthMap) -> DepthReport {
-    let is_cortex = |depth: f32| depth > 0.0 && depth < 1.0;
-    let values = depth.depth.values();
-    let cortex_voxels = values.iter().filter(|depth| is_cortex(**depth)).count();
-    let mean = |validity: &Volume<f32>| {
-        let pairs = values.iter().zip(validity.values());
-        let known = pairs.filter(|(depth, _)| is_cortex(**depth));
-        known.map(|(_, validity)| f64::from(*validity)).sum::<f64>() / cortex_voxels.max(1) as f64
-    };
-    DepthReport {
-        // Only a computed depth has a validity.
-        source: match depth.validity {
-            Some(_) => DepthSource::Segmentation,
-            None => DepthSource::Map,
-        },
-        cortex_voxels,
-        mean_validity: depth.validity.as_ref().map_or(1.0, mean),
-        median_thickness_mm: depth.median_thickness_mm,
     }
 }
 

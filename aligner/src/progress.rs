@@ -33,6 +33,8 @@ enum Sink {
 
 struct State {
     stage: Stage,
+    /// Part of the whole run that the stage takes, in percent.
+    range: (u8, u8),
     last: Option<(Stage, u8, Option<u32>, Option<u32>)>,
 }
 
@@ -71,18 +73,27 @@ impl Reporter {
             started: Instant::now(),
             state: Mutex::new(State {
                 stage: Stage::Load,
+                range: (0, 0),
                 last: None,
             }),
         }
     }
 
-    /// Enters a stage.
-    pub fn stage(&self, stage: Stage) {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .stage = stage;
+    /// Enters a stage of a run whose stages take these parts of it.
+    pub fn enter(&self, stage: Stage, percent_range: fn(Stage) -> (u8, u8)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stage = stage;
+        state.range = percent_range(stage);
+        drop(state);
         self.step(&Step::default());
+    }
+
+    /// Reaches the end of the stage.
+    pub fn end(&self) {
+        self.step(&Step {
+            fraction: 1.0,
+            ..Step::default()
+        });
     }
 
     /// Whether standard output carries JSON lines, so that nothing else may go there.
@@ -97,14 +108,14 @@ impl Reporter {
         }
     }
 
-    fn progress(&self, stage: Stage, step: &Step) -> Progress {
-        let (from, to) = stage.percent_range();
+    fn progress(&self, state: &State, step: &Step) -> Progress {
+        let (from, to) = state.range;
         let percent = f64::from(from) + f64::from(to - from) * step.fraction.clamp(0.0, 1.0);
         let elapsed = self.started.elapsed().as_secs_f64();
         let eta = (percent >= 10.0).then(|| (elapsed * (100.0 - percent) / percent).ceil() as u32);
         Progress {
             schema: PROGRESS_SCHEMA.to_owned(),
-            stage,
+            stage: state.stage,
             percent: percent as u8,
             level: step.level,
             iteration: step.iteration,
@@ -119,7 +130,7 @@ impl Cancel for Reporter {}
 impl Observer for Reporter {
     fn step(&self, step: &Step) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let progress = self.progress(state.stage, step);
+        let progress = self.progress(&state, step);
         let key = (
             progress.stage,
             progress.percent,

@@ -3,16 +3,51 @@
 use std::io::{self, Write};
 
 use alignment_api::{
-    Report, ResultSummary, TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA, TerminationMessage,
+    DepthReport, Report, ResultSummary, TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA,
+    TerminationMessage,
 };
 
-use crate::error::Error;
+use crate::{error::Error, work::Done};
 
 /// Prints what a person wants to know first.
 ///
 /// # Errors
 /// Whatever the writer says.
-pub fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub fn print(done: &Done, out: &mut dyn Write) -> io::Result<()> {
+    match done {
+        Done::Alignment(report) => print_quality(report, out)?,
+        Done::DepthMap(report) => print_depth(&report.depth, out)?,
+    }
+    let summary = summary(done);
+    for warning in &summary.warnings {
+        writeln!(out, "warning          {warning}")?;
+    }
+    for artifact in &summary.artifacts {
+        writeln!(
+            out,
+            "wrote            {} ({} bytes)",
+            artifact.name, artifact.bytes
+        )?;
+    }
+    if let Some(url) = &summary.viewer_url {
+        writeln!(out, "view             {url}")?;
+    }
+    Ok(())
+}
+
+fn print_depth(depth: &DepthReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "cortex           {} voxels, their validity {:.2} on average (0 to 1)",
+        depth.cortex_voxels, depth.mean_validity
+    )?;
+    if let Some(median) = depth.median_thickness_mm {
+        writeln!(out, "thickness        {median:.2} mm (median)")?;
+    }
+    Ok(())
+}
+
+fn print_quality(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let quality = &report.quality;
     writeln!(
         out,
@@ -56,19 +91,6 @@ pub fn print(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         "overlap          {:.1} % of the patch's cortex lies in the template",
         100.0 * quality.overlap
     )?;
-    for warning in &report.warnings {
-        writeln!(out, "warning          {warning}")?;
-    }
-    for artifact in &report.artifacts {
-        writeln!(
-            out,
-            "wrote            {} ({} bytes)",
-            artifact.name, artifact.bytes
-        )?;
-    }
-    if let Some(url) = &report.viewer_url {
-        writeln!(out, "view             {url}")?;
-    }
     Ok(())
 }
 
@@ -78,19 +100,14 @@ pub fn warn(warning: &str) {
 }
 
 /// The termination message of a process, at most [`TERMINATION_MESSAGE_LIMIT`] bytes of JSON.
-pub fn termination_message(result: &Result<Option<Report>, Error>) -> String {
+pub fn termination_message(result: &Result<Option<Done>, Error>) -> String {
     let mut message = match result {
-        Ok(report) => TerminationMessage {
+        Ok(done) => TerminationMessage {
             schema: TERMINATION_SCHEMA.to_owned(),
             outcome: alignment_api::ExitCode::Success,
             message: String::new(),
             required_memory_bytes: None,
-            result: report.as_ref().map(|report| ResultSummary {
-                quality: report.quality.clone(),
-                artifacts: report.artifacts.clone(),
-                warnings: report.warnings.clone(),
-                viewer_url: report.viewer_url.clone(),
-            }),
+            result: done.as_ref().map(summary),
         },
         Err(error) => TerminationMessage {
             schema: TERMINATION_SCHEMA.to_owned(),
@@ -105,6 +122,25 @@ pub fn termination_message(result: &Result<Option<Report>, Error>) -> String {
         if text.len() <= TERMINATION_MESSAGE_LIMIT || !shorten(&mut message) {
             return text;
         }
+    }
+}
+
+fn summary(done: &Done) -> ResultSummary {
+    match done {
+        Done::Alignment(report) => ResultSummary {
+            quality: Some(report.quality.clone()),
+            depth: None,
+            artifacts: report.artifacts.clone(),
+            warnings: report.warnings.clone(),
+            viewer_url: report.viewer_url.clone(),
+        },
+        Done::DepthMap(report) => ResultSummary {
+            quality: None,
+            depth: Some(report.depth.clone()),
+            artifacts: report.artifacts.clone(),
+            warnings: report.warnings.clone(),
+            viewer_url: None,
+        },
     }
 }
 

@@ -19,14 +19,14 @@ use tempfile::TempDir;
 use crate::{
     error::Error,
     io::atomic::hex,
-    job::{Job, Mounts},
+    job::Mounts,
     net::{
         self, HttpSource, Network, ServiceSource, Sink,
         error::NetError,
         image_service::{ImageService, Volume},
     },
     observer::Observer,
-    outputs, summary,
+    summary,
 };
 
 /// Transfers of one job; none, if all its places are claims.
@@ -53,7 +53,7 @@ impl Transfers {
     /// # Errors
     /// [`Error::Usage`] if the request names credentials and there is no token file.
     pub fn new(document: &RequestDocument, network: &Arc<Network>) -> Result<Self, Error> {
-        if document.spec.credentials.is_some() && network.token.is_none() {
+        if document.spec.credentials().is_some() && network.token.is_none() {
             return Err(Error::Usage(
                 "the request names credentials: add --token-file FILE with the token of the image \
                  service"
@@ -132,8 +132,8 @@ impl Transfers {
     /// [`Error::Network`] naming the place.
     pub fn fetch(&self, observer: &dyn Observer) -> Result<(), Error> {
         let used = !self.inputs.is_empty() || self.sink.is_some();
-        if let (Some(file), true) = (&self.network.token, used)
-            && let Some(warning) = file
+        if let (Some(token), true) = (&self.network.token, used)
+            && let Some(warning) = token
                 .read()
                 .map_err(|error| Error::network("credentials", error))?
                 .warning(SystemTime::now())
@@ -153,14 +153,16 @@ impl Transfers {
         Ok(())
     }
 
-    /// Stores the results where they shall go, and gives them the names that they have there.
+    /// Stores the results of a folder where they shall go, and gives them the names that they have
+    /// there. `labels`: names of the files that hold labels.
     ///
     /// # Errors
     /// [`Error::Network`] naming the place.
     pub fn deliver(
         &self,
-        job: &Job,
+        folder: &Path,
         artifacts: &mut [Artifact],
+        labels: &[String],
         observer: &dyn Observer,
     ) -> Result<(), Error> {
         let Some(sink) = &self.sink else {
@@ -168,9 +170,9 @@ impl Transfers {
         };
         for artifact in &mut *artifacts {
             let volume = Volume {
-                file: &job.folder.join(&artifact.name),
+                file: &folder.join(&artifact.name),
                 name: &stored_name(artifact, &self.mark),
-                labels: outputs::is_label_image(job, &artifact.name),
+                labels: labels.contains(&artifact.name),
             };
             artifact.name = sink
                 .store(&volume, &self.network, observer)

@@ -34,6 +34,8 @@ struct Case {
     /// Voxels of the template against those of the patch, along each axis.
     finer: f64,
     template_grid: bool,
+    /// Only the depth map, without a template.
+    alone: bool,
 }
 
 /// The folded sheet's place across, 0 to 1 within the cortex; the cortex takes `share` of the height.
@@ -84,6 +86,14 @@ fn make(folder: &Path, case: &Case) {
     } else {
         format!("{{map: {{source: {}}}}}", source("i"))
     };
+    if case.alone {
+        let text = format!(
+            "apiVersion: voluba.ebrains.eu/v1alpha1\nkind: DepthMapRequest\nmetadata: {{name: memory}}\nspec:\n  segmentation: {{source: {}}}\n  output: {{destination: {{volume: {{claimName: c, path: o}}}}}}\n",
+            source("s")
+        );
+        fs::write(at("r.yaml"), text).unwrap();
+        return;
+    }
     let images: Vec<String> = (0..case.images)
         .map(|index| format!("{{name: i{index}, source: {}}}", source("i")))
         .collect();
@@ -180,11 +190,13 @@ fn sizes() -> Vec<[usize; 3]> {
 fn predicted_memory_is_what_runs_take() {
     let mut errors = Vec::new();
     for shape in sizes() {
-        for (grey, images, finer, template_grid) in [
-            (Some(0.25), 1, 1.0, true),
-            (None, 1, 1.0, false),
-            (Some(0.6), 2, 1.0, false),
-            (None, 1, 2.0, true),
+        for (grey, images, finer, template_grid, alone) in [
+            (Some(0.25), 1, 1.0, true, false),
+            (None, 1, 1.0, false, false),
+            (Some(0.6), 2, 1.0, false, false),
+            (None, 1, 2.0, true, false),
+            (Some(0.1), 0, 1.0, false, true),
+            (Some(0.5), 0, 1.0, false, true),
         ] {
             let case = Case {
                 shape,
@@ -192,6 +204,7 @@ fn predicted_memory_is_what_runs_take() {
                 images,
                 finer,
                 template_grid,
+                alone,
             };
             let folder = tempfile::tempdir().unwrap();
             make(folder.path(), &case);
@@ -199,7 +212,7 @@ fn predicted_memory_is_what_runs_take() {
             let (taken, stage) = taken(folder.path());
             let error = predicted as f64 / taken as f64 - 1.0;
             println!(
-                "{shape:?} grey {grey:?} images {images} template x{finer}: predicted {:.1} MB, taken {:.1} MB, {:+.1} % (peak in {stage})",
+                "{shape:?} alone {alone} grey {grey:?} images {images} template x{finer}: predicted {:.1} MB, taken {:.1} MB, {:+.1} % (peak in {stage})",
                 predicted as f64 / 1e6,
                 taken as f64 / 1e6,
                 100.0 * error

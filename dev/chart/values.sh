@@ -7,6 +7,7 @@
 VENV=$(need_python_venv chart "$ROOT/dev/chart/requirements.txt")
 SETS=$WORK/sets
 JQ='def args: .spec.template.spec.containers[0].args;
+  def gateway: .kind == "Deployment" and .spec.selector.matchLabels["app.kubernetes.io/component"] == "gateway";
   def aligner_policy: .kind == "NetworkPolicy" and .metadata.name == "voluba-align-aligner";'
 
 set_name() { local name=${1##*/}; name=${name%.yaml}; echo "${name%-values}"; }
@@ -33,7 +34,8 @@ expectations() { # name, file
 
 # What holds under any values.
 always() { # name
-  check "$1: secrets are out of reach" none "$1" '.rules // [] | any(.resources // [] | index("secrets"))'
+  check "$1: nobody reads a secret" none "$1" '[.rules[]? | select(.resources // [] | index("secrets")) | .verbs[]] - ["create", "delete"] != []'
+  check "$1: only the gateway makes some" none "$1" '([.rules[]? | .resources[]?] | index("secrets")) and (.metadata.name | endswith("-gateway") | not)'
   check "$1: no right is a wildcard" none "$1" '.rules // [] | any((.verbs + .resources + .apiGroups) | index("*"))'
   check "$1: no user or group number" none "$1" '.kind != "CustomResourceDefinition" and ([.. | objects | keys[] | select(test("^(runAs(User|Group)|fsGroup)$"))] | length > 0)'
   check "$1: nothing but namespaced objects, unless asked for" none "$1" '.metadata.namespace != "voluba-ci"
@@ -122,6 +124,8 @@ test_wrong_values() {
   check "a user number is refused" refused --set operator.podSecurityContext.runAsUser=1000
   check "a template outside the claim is refused" refused --set 'templates[0].name=a,templates[0].path=../a'
   check "an origin with a path is refused" refused --set 'allowedOrigins[0].origin=https://a.example/b'
+  check "a page's origin that is a pattern is refused" refused --set 'gateway.corsOrigins[0]=https://*.example.org'
+  check "another answer about the unknown is refused" refused --set gateway.unknownRequest=pending
   check "more images than a request can have are refused" refused --set admissionPolicy.maxImages=17
   check "two default templates are refused" refused \
     --set 'templates[0].name=a,templates[0].path=a,templates[0].default=true,templates[1].name=b,templates[1].path=b,templates[1].default=true'

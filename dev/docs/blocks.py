@@ -67,7 +67,7 @@ def kind_of(comment, page_comment, language, text):
             return "not run", " ".join(page_comment[1].split())
         return ("targets" if all(line.startswith("make ") for line in text.splitlines()) else "local"), ""
     if language in ("yaml", "yml"):
-        return ("request" if re.search(r"^kind: AlignmentRequest\s*$", text, re.M) else "manifest"), ""
+        return ("request" if re.search(r"^kind: (Alignment|DepthMap)Request\s*$", text, re.M) else "manifest"), ""
     return ("shown" if language in SHOWN else "unknown"), language
 
 

@@ -36,7 +36,7 @@ load_example() {
 
 # The tag of the images never changes; the annotation makes a new build replace the running operator.
 install_chart() { # helm options...
-  helm upgrade --install "$RELEASE" "$ROOT/charts/voluba-align" --namespace "$NAMESPACE" \
+  helm upgrade --install "$RELEASE" "${CHART:-$ROOT/charts/voluba-align}" --namespace "$NAMESPACE" \
     --set operator.image.tag=dev,operator.image.pullPolicy=Never \
     --set aligner.image.tag=dev,aligner.image.pullPolicy=Never \
     --set staticData.existingClaim=static-data \

@@ -1,16 +1,17 @@
 //! The writes: at most one to a Job, one status. Whatever they do is decided elsewhere.
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::build::metadata::MANAGER;
 use crate::conditions::{Reason, shorten};
-use crate::crd::{AlignmentRequest, AlignmentRequestStatus};
+use crate::crd::RequestStatus;
 use crate::error::{Error, call};
 use crate::observe::JobView;
+use crate::request::Request;
 use crate::status;
 
 /// Longest sentence of an API server that is taken over.
@@ -45,11 +46,7 @@ pub enum Created {
 ///
 /// # Errors
 /// If the API server does not answer, or with an error that can pass.
-pub async fn create_job(
-    client: &Client,
-    request: &AlignmentRequest,
-    job: &Job,
-) -> Result<Created, Error> {
+pub async fn create_job(client: &Client, request: &Request, job: &Job) -> Result<Created, Error> {
     let api = jobs(client, request);
     let params = PostParams {
         field_manager: Some(MANAGER.to_owned()),
@@ -77,7 +74,7 @@ pub async fn create_job(
     }
 }
 
-async fn adopt(api: &Api<Job>, request: &AlignmentRequest, name: &str) -> Result<Created, Error> {
+async fn adopt(api: &Api<Job>, request: &Request, name: &str) -> Result<Created, Error> {
     let job = call("get job", api.get(name)).await?;
     if JobView::of(&job, request).is_some() {
         return Ok(Created::Job {
@@ -117,7 +114,7 @@ fn is_namespace_gone(status: &Status) -> bool {
 /// What the API server answers.
 pub async fn set_suspend(
     client: &Client,
-    request: &AlignmentRequest,
+    request: &Request,
     job: &str,
     suspend: bool,
 ) -> Result<Job, Error> {
@@ -130,7 +127,7 @@ pub async fn set_suspend(
 /// What the API server answers.
 pub async fn set_ttl(
     client: &Client,
-    request: &AlignmentRequest,
+    request: &Request,
     job: &str,
     seconds: Option<i32>,
 ) -> Result<Job, Error> {
@@ -140,7 +137,7 @@ pub async fn set_ttl(
 
 async fn patch_job(
     client: &Client,
-    request: &AlignmentRequest,
+    request: &Request,
     job: &str,
     spec: Value,
 ) -> Result<Job, Error> {
@@ -156,7 +153,7 @@ async fn patch_job(
     .await
 }
 
-fn jobs(client: &Client, request: &AlignmentRequest) -> Api<Job> {
+fn jobs(client: &Client, request: &Request) -> Api<Job> {
     Api::namespaced(client.clone(), &request.namespace().unwrap_or_default())
 }
 
@@ -166,9 +163,9 @@ fn jobs(client: &Client, request: &AlignmentRequest) -> Api<Job> {
 /// What the API server answers.
 pub async fn write_status(
     client: &Client,
-    request: &AlignmentRequest,
-    status: &AlignmentRequestStatus,
-) -> Result<AlignmentRequest, Error> {
+    request: &Request,
+    status: &RequestStatus,
+) -> Result<Request, Error> {
     match patch_status(client, request, status).await {
         Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_invalid() || status.code == 413) =>
         {
@@ -181,14 +178,15 @@ pub async fn write_status(
 
 async fn patch_status(
     client: &Client,
-    request: &AlignmentRequest,
-    status: &AlignmentRequestStatus,
-) -> Result<AlignmentRequest, Error> {
-    let api: Api<AlignmentRequest> =
-        Api::namespaced(client.clone(), &request.namespace().unwrap_or_default());
+    request: &Request,
+    status: &RequestStatus,
+) -> Result<Request, Error> {
+    let (kind, namespace) = (request.kind(), request.namespace().unwrap_or_default());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), &namespace, &kind.resource());
     let patch = json!({
-        "apiVersion": AlignmentRequest::api_version(&()),
-        "kind": AlignmentRequest::kind(&()),
+        "apiVersion": Request::api_version(&kind),
+        "kind": kind.name(),
         // With the uid, a late write cannot reach a new request of the same name. With the version,
         // one that rests on an old state of the request is refused.
         "metadata": {"uid": request.uid(), "resourceVersion": request.resource_version()},
@@ -196,9 +194,10 @@ async fn patch_status(
     });
     let params = PatchParams::apply(MANAGER).force();
     let name = request.name_any();
-    call(
-        "patch status",
-        api.patch_status(&name, &params, &Patch::Apply(&patch)),
-    )
-    .await
+    let patch = Patch::Apply(&patch);
+    let written = call("patch status", api.patch_status(&name, &params, &patch)).await?;
+    Request::read(written, kind).map_err(|error| Error::Api {
+        call: "patch status",
+        source: Box::new(kube::Error::SerdeError(error)),
+    })
 }

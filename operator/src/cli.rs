@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::quantity::{Cpu, Memory};
 use crate::settings::{Settings, Templates};
 
-/// Runs AlignmentRequest resources as Kubernetes Jobs.
+/// Runs AlignmentRequest and DepthMapRequest resources as Kubernetes Jobs.
 #[derive(Debug, Parser)]
 #[command(name = "operator", version, about)]
 pub struct Cli {
@@ -24,11 +24,14 @@ pub struct Cli {
 pub enum Command {
     /// Watch requests and run them, until SIGTERM.
     Run(Box<RunArguments>),
-    /// Print the custom resource definition as YAML.
+    /// Print the custom resource definitions as YAML.
     Crd,
     /// Print the Job that a request would get as YAML, or everything that is wrong with it. Needs
     /// no cluster.
     Explain(Box<ExplainArguments>),
+    /// Serve the HTTP interface of the old service: it makes requests in the cluster and tells how
+    /// they stand. Until SIGTERM.
+    Gateway(Box<GatewayArguments>),
     /// Load the templates into a volume, or check what is there. Needs no cluster.
     StaticData {
         /// Which of the two.
@@ -113,6 +116,70 @@ pub struct RunArguments {
     /// What the installation decides about Jobs.
     #[command(flatten)]
     pub installation: Installation,
+}
+
+/// Options of `gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArguments {
+    /// Namespace that requests are made in.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Address of the interface.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "ADMIN_LISTEN", default_value = "0.0.0.0:8081")]
+    pub admin_listen: SocketAddr,
+    /// Origin of pages that may call the interface, such as https://HOST; may be repeated. Compared
+    /// as a whole. Omitted: none.
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_parser = Origin::parse)]
+    pub cors_origin: Vec<Origin>,
+    /// Browsers keep the answer to the question whether they may call for so many seconds.
+    #[arg(
+        long,
+        env = "CORS_MAX_AGE",
+        value_name = "SECONDS",
+        default_value_t = 600
+    )]
+    pub cors_max_age: u64,
+    /// Believe X-Forwarded-Prefix, as the nearest proxy sets it.
+    #[arg(long, env = "TRUST_PROXY")]
+    pub trust_proxy: bool,
+    /// Origin of image services on the public internet; may be repeated. Omitted: none.
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = Origin::parse)]
+    pub allow_origin: Vec<Origin>,
+    /// Origin of image services that may have private addresses; may be repeated.
+    #[arg(
+        long,
+        env = "ALLOWED_PRIVATE_ORIGINS",
+        value_delimiter = ',',
+        value_parser = Origin::parse
+    )]
+    pub allow_private_origin: Vec<Origin>,
+    /// Certificate authorities (PEM) to trust in place of the built-in ones.
+    #[arg(long, env = "CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// What is answered about an identifier that nobody knows: a computation that failed, or 404.
+    #[arg(long, env = "UNKNOWN_REQUEST", value_enum, default_value_t = UnknownRequest::Failed)]
+    pub unknown_request: UnknownRequest,
+    /// Requests that were made here are deleted so many seconds after their end.
+    #[arg(long, env = "KEEP_SECONDS", value_name = "SECONDS", default_value_t = 30 * 86_400)]
+    pub keep_seconds: u64,
+    /// Where /source leads. Omitted: nowhere, 404.
+    #[arg(long, env = "SOURCE_URL", value_name = "URL")]
+    pub source_url: Option<String>,
+    /// Form of the log on standard error. Its level: RUST_LOG.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+/// What is answered about an identifier that nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownRequest {
+    /// 200: a computation that failed.
+    Failed,
+    /// 404.
+    NotFound,
 }
 
 impl RunArguments {

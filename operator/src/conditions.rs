@@ -17,12 +17,22 @@ pub enum ConditionType {
     Failed,
     /// Held back by `suspend` or by a queue.
     Suspended,
-    /// The template was there, with the digest that the installation names. The aligner knows it
-    /// alone, so it is set when the request ends.
+    /// The template was there, with the digest that the installation names. The aligner alone knows,
+    /// so it is set when a pod has ended, and not there while another one looks.
     StaticDataReady,
 }
 
 impl ConditionType {
+    /// All of them, as they stand in a status.
+    const ORDER: [Self; 6] = [
+        Self::Accepted,
+        Self::Progressing,
+        Self::Complete,
+        Self::Failed,
+        Self::Suspended,
+        Self::StaticDataReady,
+    ];
+
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -143,15 +153,24 @@ impl Setter<'_> {
             last_transition_time: Time(self.now),
         };
         let old = self.conditions.iter_mut().find(|c| c.type_ == new.type_);
-        match old {
-            Some(old) => {
-                if old.status == new.status {
-                    new.last_transition_time = old.last_transition_time.clone();
-                }
-                *old = new;
+        if let Some(old) = old {
+            if old.status == new.status {
+                new.last_transition_time = old.last_transition_time.clone();
             }
-            None => self.conditions.push(new),
+            *old = new;
+        } else {
+            self.conditions.push(new);
+            // What happened first does not show, so that the same end is the same list.
+            self.conditions.sort_by_key(|c| {
+                let mut order = ConditionType::ORDER.iter();
+                order.position(|t| t.name() == c.type_)
+            });
         }
+    }
+
+    /// Takes a condition away that is no longer known.
+    pub fn remove(&mut self, type_: ConditionType) {
+        self.conditions.retain(|c| c.type_ != type_.name());
     }
 
     /// Whether the condition is there at all.
@@ -196,6 +215,24 @@ mod tests {
         assert_eq!(first.0.to_string(), "2026-01-01T00:00:00Z");
         set(&mut conditions, false, "b", "2026-01-01T00:00:02Z");
         assert_ne!(conditions[0].last_transition_time, first);
+    }
+
+    #[test]
+    fn the_order_does_not_tell_what_came_first() {
+        let set = |types: [ConditionType; 2]| {
+            let mut conditions = Vec::new();
+            for type_ in types {
+                let mut setter = Setter {
+                    conditions: &mut conditions,
+                    generation: Some(1),
+                    now: Timestamp::UNIX_EPOCH,
+                };
+                setter.set(type_, true, Reason::Running, "");
+            }
+            conditions
+        };
+        let (first, second) = (ConditionType::StaticDataReady, ConditionType::Complete);
+        assert_eq!(set([first, second]), set([second, first]));
     }
 
     #[test]

@@ -5,39 +5,35 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use futures::{Stream, StreamExt, future, stream};
+use futures::{FutureExt, Stream, StreamExt, future, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::DynamicObject;
 use kube::runtime::controller::Config;
 
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::build::metadata::{MANAGED_BY_LABEL, MANAGER};
+use crate::build::metadata::selector;
 use crate::context::{Context, Scope};
-use crate::crd::AlignmentRequest;
 use crate::logs::Followers;
 use crate::memory::Memory;
 use crate::observe::{PodIndex, Ready};
-use crate::readiness::CacheReadiness;
 use crate::reconcile::{error_policy, reconcile};
+use crate::request::{Kind, Request};
+use crate::watch::{self, WatchResult};
 
-/// Reconciles at the same time, over all scopes.
+/// Reconciles of one kind of request at the same time, over all namespaces.
 const CONCURRENCY: u16 = 32;
-/// A watch is renewed after so many seconds: one that died silently is noticed by then.
-const WATCH_SECONDS: u32 = 60;
 /// New lists that have not been answered by reconciles yet; one stands for all.
 const RELISTS: usize = 1;
 /// Reconciles that progress has asked for and that have not begun.
 const TRIGGERS: usize = 256;
-
-type WatchResult<T> = Result<T, watcher::Error>;
 
 /// Runs until the token is cancelled and the reconciles under way have ended. No namespaces: all.
 pub async fn run(context: Arc<Context>, namespaces: &[String], stop: CancellationToken) {
@@ -46,19 +42,21 @@ pub async fn run(context: Arc<Context>, namespaces: &[String], stop: Cancellatio
         names => names.iter().map(|name| Some(name.as_str())).collect(),
     };
     let concurrency = (CONCURRENCY / scopes.len().min(CONCURRENCY.into()) as u16).max(1);
-    let controllers = scopes
-        .into_iter()
-        .map(|namespace| run_scope(context.clone(), namespace, concurrency, stop.clone()));
+    let controllers = scopes.into_iter().flat_map(|namespace| {
+        Kind::ALL.map(|kind| run_scope(context.clone(), kind, namespace, concurrency, stop.clone()))
+    });
     join_all(controllers).await;
 }
 
 async fn run_scope(
     context: Arc<Context>,
+    kind: Kind,
     namespace: Option<&str>,
     concurrency: u16,
     stop: CancellationToken,
 ) {
-    let (request_store, request_writer) = reflector::store();
+    let request_writer = reflector::store::Writer::new(kind);
+    let request_store = request_writer.as_reader();
     let (job_store, job_writer) = reflector::store();
     let (trigger, triggers) = mpsc::channel(TRIGGERS);
     // A new list tells what is there. What vanished meanwhile is nobody's event, and the event of
@@ -72,7 +70,7 @@ async fn run_scope(
         trigger,
     );
     let requests_relisted = relisted.clone();
-    let requests = watch_requests(&context, followers.clone(), namespace)
+    let requests = watch_requests(&context, followers.clone(), kind, namespace)
         .reflect(request_writer)
         .inspect(move |event| {
             if let Ok(Event::InitDone) = event {
@@ -88,7 +86,7 @@ async fn run_scope(
     let jobs_ready = Arc::new(Ready::default());
     let filled = jobs_ready.clone();
     let jobs_relisted = relisted.clone();
-    let jobs = watch_jobs(&context, namespace)
+    let jobs = watch_jobs(&context, kind, namespace)
         .reflect(job_writer)
         .inspect(move |event| {
             if let Ok(Event::InitDone) = event {
@@ -97,7 +95,7 @@ async fn run_scope(
             }
         })
         .touched_objects();
-    let pod_triggers = watch_pods(&context, namespace, pods.clone(), relisted);
+    let pod_triggers = watch_pods(&context, kind, namespace, pods.clone(), relisted);
     context.metrics.watch(request_store.clone());
     let scope = Arc::new(Scope {
         context,
@@ -106,7 +104,8 @@ async fn run_scope(
         pods,
         followers,
     });
-    Controller::for_stream(requests, request_store)
+    let never_began = never_began(request_store.clone(), scope.clone(), stop.clone());
+    let controller = Controller::for_stream_with(requests, request_store, kind)
         .owns_stream(jobs)
         .reconcile_on(pod_triggers)
         .reconcile_on(received(triggers))
@@ -119,15 +118,30 @@ async fn run_scope(
                 note_error(&error);
             }
             future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = controller => {}
+        () = never_began => {}
+    }
 }
 
-fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
-    stream::unfold(receiver, |mut receiver| async move {
-        let item = receiver.recv().await?;
-        Some((item, receiver))
-    })
+/// Returns once the work shall end that has not begun: a cache was never filled, because the API server
+/// does not answer, or does not let the operator read. The controller would wait for it, whatever it
+/// is told; nothing is under way.
+async fn never_began(requests: Store<Request>, scope: Arc<Scope>, stop: CancellationToken) {
+    stop.cancelled().await;
+    let filled = async {
+        let _ = requests.wait_until_ready().await;
+        scope.jobs_ready.wait().await;
+        scope.pods.wait_until_ready().await;
+    };
+    if filled.now_or_never().is_some() {
+        future::pending::<()>().await;
+    }
+}
+
+fn received<T>(mut receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
+    stream::poll_fn(move |context| receiver.poll_recv(context))
 }
 
 fn note_error<R, Q>(error: &kube::runtime::controller::Error<R, Q>)
@@ -147,31 +161,13 @@ where
 
 /// The phase changes seldom, other parts of the status often. Without a phase: nothing was written
 /// yet, and there is nothing to compare.
-fn phase(request: &AlignmentRequest) -> Option<u64> {
+fn phase(request: &Request) -> Option<u64> {
     request.phase().map(|phase| phase as u64)
 }
 
-/// Notes what a watch says of its cache.
-fn note_cache<K>(cache: &CacheReadiness, event: &WatchResult<Event<K>>) {
-    match event {
-        Ok(Event::InitDone) => cache.filled(),
-        Err(watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) => {
-            if let kube::Error::Api(status) = error
-                && status.is_forbidden()
-            {
-                cache.refused(&status.message);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
-}
-
-fn own_config() -> watcher::Config {
-    config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"))
+/// Of the Jobs and pods of the requests of a kind.
+fn own_config(kind: Kind) -> watcher::Config {
+    watch::config().labels(&selector(kind))
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -188,20 +184,23 @@ where
 fn watch_requests(
     context: &Context,
     followers: Followers,
+    kind: Kind,
     namespace: Option<&str>,
-) -> impl Stream<Item = WatchResult<Event<AlignmentRequest>>> + Send + 'static {
-    let resource = ApiResource::erase::<AlignmentRequest>(&());
+) -> impl Stream<Item = WatchResult<Event<Request>>> + Send + 'static {
+    let resource = kind.resource();
     let api: Api<DynamicObject> = match namespace {
         Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
         None => Api::all_with(context.client.clone(), &resource),
     };
     let memory = context.memory.clone();
-    let cache = context.readiness.cache("alignmentrequests", namespace);
-    watcher(api, config())
+    let cache = context.readiness.cache(kind.plural(), namespace);
+    watcher(api, watch::config())
         .default_backoff()
-        .inspect(move |event| note_cache(&cache, event))
+        .inspect(move |event| watch::note_cache(&cache, event))
         .filter_map(move |event| {
-            let event = event.map(parse_event).transpose();
+            let event = event
+                .map(|event| watch::parse_event(event, kind))
+                .transpose();
             if let Some(Ok(event)) = &event {
                 note_request(event, &memory, &followers);
             }
@@ -209,30 +208,7 @@ fn watch_requests(
         })
 }
 
-fn parse_event(event: Event<DynamicObject>) -> Option<Event<AlignmentRequest>> {
-    Some(match event {
-        Event::Init => Event::Init,
-        Event::InitApply(object) => Event::InitApply(parse(object)?),
-        Event::InitDone => Event::InitDone,
-        Event::Apply(object) => Event::Apply(parse(object)?),
-        Event::Delete(object) => Event::Delete(parse(object)?),
-    })
-}
-
-fn parse(mut object: DynamicObject) -> Option<AlignmentRequest> {
-    object.managed_fields_mut().clear();
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let value = serde_json::to_value(object);
-    match value.and_then(serde_json::from_value) {
-        Ok(request) => Some(request),
-        Err(error) => {
-            tracing::error!(%error, namespace, name, "request not understood; left alone");
-            None
-        }
-    }
-}
-
-fn note_request(event: &Event<AlignmentRequest>, memory: &Memory, followers: &Followers) {
+fn note_request(event: &Event<Request>, memory: &Memory, followers: &Followers) {
     match event {
         Event::Apply(request) | Event::InitApply(request) => memory.saw_request(request),
         Event::Delete(request) => {
@@ -246,13 +222,14 @@ fn note_request(event: &Event<AlignmentRequest>, memory: &Memory, followers: &Fo
 
 fn watch_jobs(
     context: &Context,
+    kind: Kind,
     namespace: Option<&str>,
 ) -> impl Stream<Item = WatchResult<Event<Job>>> + Send + 'static {
     let memory = context.memory.clone();
     let cache = context.readiness.cache("jobs", namespace);
-    watcher(api::<Job>(&context.client, namespace), own_config())
+    watcher(api::<Job>(&context.client, namespace), own_config(kind))
         .default_backoff()
-        .inspect(move |event| note_cache(&cache, event))
+        .inspect(move |event| watch::note_cache(&cache, event))
         .modify(|job: &mut Job| {
             job.managed_fields_mut().clear();
             if let Some(spec) = &mut job.spec {
@@ -268,14 +245,15 @@ fn watch_jobs(
 
 fn watch_pods(
     context: &Context,
+    kind: Kind,
     namespace: Option<&str>,
     index: Arc<PodIndex>,
     relisted: mpsc::Sender<()>,
-) -> impl Stream<Item = ObjectRef<AlignmentRequest>> + Send + 'static {
+) -> impl Stream<Item = ObjectRef<Request>> + Send + 'static {
     let cache = context.readiness.cache("pods", namespace);
-    watcher(api::<Pod>(&context.client, namespace), own_config())
+    watcher(api::<Pod>(&context.client, namespace), own_config(kind))
         .default_backoff()
-        .inspect(move |event| note_cache(&cache, event))
+        .inspect(move |event| watch::note_cache(&cache, event))
         .flat_map(move |event| {
             let triggers = match event {
                 Ok(event) => {

@@ -1,19 +1,19 @@
-//! The custom resource: its Rust types and the definition that an API server stores.
+//! The custom resources: their Rust types and the definitions that an API server stores.
 //!
-//! The spec is the contract's [`AlignmentSpec`]; only the status is defined here. What Rust types
+//! The specs are the contract's; only the status, which both share, is defined here. What Rust types
 //! cannot express (rules, bounds of strings) is added in [`schema`].
 
 pub mod schema;
 
 use std::ops::Deref;
 
-use alignment_api::{AlignmentSpec, Destination, Metadata, RequestDocument, ResultSummary, Stage};
+use alignment_api::{AlignmentSpec, DepthMapSpec, Destination, ResultSummary, Stage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, ResourceExt};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use schema::definition;
+pub use schema::{definition, definitions};
 
 /// Longest name of a request: the names of its Jobs derive from it.
 pub const LONGEST_NAME: usize = 52;
@@ -31,7 +31,7 @@ pub const LONGEST_NAME: usize = 52;
     shortname = "align",
     category = "voluba",
     namespaced,
-    status = "AlignmentRequestStatus",
+    status = "RequestStatus",
     derive = "PartialEq",
     doc = "One non-linear alignment of a patch to a template, run as a Job.",
     printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
@@ -53,29 +53,37 @@ impl Deref for AlignmentRequestSpec {
     }
 }
 
-impl AlignmentRequest {
-    /// The document that the aligner reads: the spec, the name, the namespace and the uid.
-    pub fn document(&self) -> RequestDocument {
-        RequestDocument {
-            api_version: alignment_api::API_VERSION.to_owned(),
-            kind: alignment_api::KIND.to_owned(),
-            metadata: Metadata {
-                name: Some(self.name_any()),
-                namespace: self.namespace(),
-                uid: self.uid(),
-            },
-            spec: self.spec.0.clone(),
-        }
-    }
+/// What to compute the equivolumetric depth of, and where it goes. Immutable once created, `suspend`
+/// and `ttlSecondsAfterFinished` excepted.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[kube(
+    group = "voluba.ebrains.eu",
+    version = "v1alpha1",
+    kind = "DepthMapRequest",
+    plural = "depthmaprequests",
+    singular = "depthmaprequest",
+    shortname = "depthmap",
+    category = "voluba",
+    namespaced,
+    status = "RequestStatus",
+    derive = "PartialEq",
+    doc = "One computation of the equivolumetric depth of a patch, run as a Job.",
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Progress", "type": "integer", "jsonPath": ".status.progress.percent"}"#,
+    printcolumn = r#"{"name": "Stage", "type": "string", "jsonPath": ".status.progress.stage"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Job", "type": "string", "jsonPath": ".status.jobName", "priority": 1}"#,
+    printcolumn = r#"{"name": "Thickness", "type": "number", "jsonPath": ".status.result.depth.medianThicknessMm", "priority": 1}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Progressing\")].reason", "priority": 1}"#
+)]
+pub struct DepthMapRequestSpec(pub DepthMapSpec);
 
-    /// Phase as last written; nothing before the first write.
-    pub fn phase(&self) -> Option<Phase> {
-        self.status.as_ref().and_then(|status| status.phase)
-    }
+impl Deref for DepthMapRequestSpec {
+    type Target = DepthMapSpec;
 
-    /// Whether the status holds the end of the request. Such a status never changes again.
-    pub fn is_finished(&self) -> bool {
-        self.phase().is_some_and(Phase::is_final)
+    fn deref(&self) -> &DepthMapSpec {
+        &self.0
     }
 }
 
@@ -124,7 +132,7 @@ impl Phase {
 /// What the operator has observed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct AlignmentRequestStatus {
+pub struct RequestStatus {
     /// Generation of the spec that this status belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -195,8 +203,9 @@ pub struct AlignmentResult {
     pub summary: Option<ResultSummary>,
     /// Where the files are.
     pub location: ResultLocation,
-    /// The linear placement, as requested: patch → template, mm, row-major.
-    pub transformation_matrix: [[f64; 4]; 4],
+    /// The linear placement of an alignment, as requested: patch → template, mm, row-major.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transformation_matrix: Option<[[f64; 4]; 4]>,
 }
 
 /// A folder on a claim of the request's namespace, or an image service.
@@ -259,15 +268,5 @@ mod tests {
         for phase in Phase::ALL {
             assert_eq!(serde_json::json!(phase), phase.name());
         }
-    }
-
-    #[test]
-    fn the_group_and_version_are_the_contracts() {
-        use kube::Resource;
-        assert_eq!(
-            AlignmentRequest::api_version(&()),
-            alignment_api::API_VERSION
-        );
-        assert_eq!(AlignmentRequest::kind(&()), alignment_api::KIND);
     }
 }

@@ -7,11 +7,11 @@ use alignment_api::Violation;
 
 use crate::build::{Attempt, metadata};
 use crate::conditions::Reason;
-use crate::crd::AlignmentRequest;
 use crate::ending::{self, Cause};
 use crate::observe::{JobEnd, JobState, JobView, Observed, PodPhase};
 use crate::quantity::Memory;
 use crate::report;
+use crate::request::Request;
 use crate::validate::ValidatedRequest;
 
 /// Jobs that are made for a request when others keep deleting them.
@@ -20,7 +20,7 @@ pub const MOST_ATTEMPTS: i32 = 3;
 /// All that a decision depends on.
 pub struct Case<'a> {
     /// The request, with the newest status that is known.
-    pub request: &'a AlignmentRequest,
+    pub request: &'a Request,
     /// Its validation.
     pub verdict: &'a Result<ValidatedRequest, Vec<Violation>>,
     /// Its Job and pods.
@@ -111,7 +111,7 @@ pub fn decide(case: &Case<'_>) -> Decision {
 
 /// The Job may vanish only now: a result that nobody has read is not lost.
 fn after_the_end(case: &Case<'_>) -> Intent {
-    let ttl = case.request.spec.ttl_seconds_after_finished;
+    let ttl = case.request.spec.ttl_seconds_after_finished();
     match case.observed.job() {
         Some(job)
             if case.end_is_recorded && job.end.is_some() && !job.deleting && job.ttl != ttl =>
@@ -127,7 +127,7 @@ fn start(case: &Case<'_>) -> Decision {
         return Decision::wait(Story::Invalid(violations.clone()));
     }
     // A queue starts every Job that it is given; what must wait is not given to it.
-    if case.request.spec.suspend && metadata::queue(case.request).is_some() {
+    if case.request.spec.suspend() && metadata::queue(case.request).is_some() {
         return Decision::wait(Story::Held);
     }
     Decision::create(Attempt::FIRST, None)
@@ -154,7 +154,7 @@ fn start_again(case: &Case<'_>) -> Decision {
 }
 
 fn keep_running(case: &Case<'_>, job: &JobView) -> Decision {
-    let suspend = case.request.spec.suspend;
+    let suspend = case.request.spec.suspend();
     // Suspending has one writer: a queue, where there is one.
     let intent = if job.queued || job.deleting || job.suspended == suspend {
         Intent::Nothing

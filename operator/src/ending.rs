@@ -78,12 +78,7 @@ pub fn cause(job: &JobView, pods: &[Arc<PodView>], allowed: Option<Memory>) -> C
     }) = &job.end
     {
         if reason == "DeadlineExceeded" {
-            return Cause {
-                reason: Reason::DeadlineExceeded,
-                message: "the alignment took longer than activeDeadlineSeconds".to_owned(),
-                exit_code: None,
-                retryable: false,
-            };
+            return overdue(pods);
         }
         return match newest_failure(pods) {
             Some(end) => cause_of_exit(end, job, allowed),
@@ -101,6 +96,30 @@ pub fn cause(job: &JobView, pods: &[Arc<PodView>], allowed: Option<Memory>) -> C
         exit_code: None,
         retryable: true,
     }
+}
+
+/// A pod that waited for the template says so: then it is not the alignment that took too long.
+fn overdue(pods: &[Arc<PodView>]) -> Cause {
+    let late = "the alignment took longer than activeDeadlineSeconds";
+    let said = missing_template(pods);
+    let message = match &said {
+        Some(said) => shorten(&format!("{late}: {said}"), LONGEST_MESSAGE),
+        None => late.to_owned(),
+    };
+    Cause {
+        reason: Reason::DeadlineExceeded,
+        message,
+        exit_code: None,
+        retryable: said.is_some(),
+    }
+}
+
+/// What the newest pod that failed said of the template, if that is why it failed.
+pub fn missing_template(pods: &[Arc<PodView>]) -> Option<String> {
+    let end = newest_failure(pods)?;
+    let exit = ExitCode::from_code(end.exit_code);
+    (exit == Some(ExitCode::TemplateUnavailable))
+        .then(|| report::explanation(end.message.as_bytes()))
 }
 
 fn cause_of_exit(end: &Terminated, job: &JobView, allowed: Option<Memory>) -> Cause {
@@ -124,7 +143,12 @@ fn cause_of_exit(end: &Terminated, job: &JobView, allowed: Option<Memory>) -> Ca
             join(&format!("exit code {}", end.exit_code), &said),
         ),
     };
-    let passing = exit.is_some_and(|exit| exit.retry_class() == RetryClass::Retry);
+    let passing = exit.is_some_and(|exit| {
+        matches!(
+            exit.retry_class(),
+            RetryClass::Retry | RetryClass::UntilDeadline
+        )
+    });
     Cause {
         reason,
         message,
@@ -297,6 +321,12 @@ pub(crate) mod tests {
                 "BackoffLimitExceeded",
                 vec![failed_pod(0, "")],
                 "ProcessFailed",
+                true,
+            ),
+            (
+                "DeadlineExceeded",
+                vec![failed_pod(68, "no template")],
+                "DeadlineExceeded",
                 true,
             ),
             ("BackoffLimitExceeded", vec![], "JobFailed", true),

@@ -10,7 +10,8 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use tokio::sync::mpsc;
 
 use crate::conditions::shorten;
-use crate::crd::{AlignmentRequest, AlignmentRequestStatus, Phase};
+use crate::crd::{Phase, RequestStatus};
+use crate::request::Request;
 
 /// Events that wait at most; a burst beyond that is not worth telling.
 const QUEUE: usize = 1024;
@@ -54,14 +55,14 @@ pub async fn publish(recorder: Recorder, receiver: mpsc::Receiver<Note>) {
 }
 
 impl Events {
-    fn send(&self, request: &AlignmentRequest, reason: &str, text: &str, normal: bool) {
+    fn send(&self, request: &Request, reason: &str, text: &str, normal: bool) {
         let type_ = if normal {
             EventType::Normal
         } else {
             EventType::Warning
         };
         let note = Note {
-            reference: request.object_ref(&()),
+            reference: request.object_ref(&request.kind()),
             event: Event {
                 type_,
                 reason: reason.to_owned(),
@@ -76,12 +77,12 @@ impl Events {
     }
 
     /// A Job was made.
-    pub fn job_created(&self, request: &AlignmentRequest, job: &str) {
+    pub fn job_created(&self, request: &Request, job: &str) {
         self.send(request, "JobCreated", &format!("created Job {job}"), true);
     }
 
     /// A status was written; tells what changed.
-    pub fn status_written(&self, request: &AlignmentRequest, status: &AlignmentRequestStatus) {
+    pub fn status_written(&self, request: &Request, status: &RequestStatus) {
         let before = request.phase();
         if before == status.phase {
             return;
@@ -118,7 +119,7 @@ mod tests {
 
     fn reasons(phase: Phase, failure: Option<&str>) -> Vec<String> {
         let (events, mut receiver) = queue();
-        let status = AlignmentRequestStatus {
+        let status = RequestStatus {
             phase: Some(phase),
             failure: failure.map(|reason| Failure {
                 reason: reason.into(),
@@ -126,7 +127,7 @@ mod tests {
                 exit_code: None,
                 retryable: false,
             }),
-            ..AlignmentRequestStatus::default()
+            ..RequestStatus::default()
         };
         let mut request = request();
         events.status_written(&request, &status);

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use alignment_api::{RequestDocument, Violation};
 use anyhow::Context as _;
 use kube::api::ObjectMeta;
+use serde_json::Value;
 
 use crate::build::{self, Attempt};
 use crate::cli::ExplainArguments;
-use crate::crd::{AlignmentRequest, AlignmentRequestSpec};
+use crate::request::Request;
 use crate::validate::validate;
 
 /// The uid that only an API server can give.
@@ -60,23 +61,23 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// The document, or where and why it is none.
 fn parse(text: &str) -> Result<RequestDocument, Vec<Violation>> {
-    let violation = |field: String, message: String| vec![Violation { field, message }];
     // By way of JSON: on its own, the YAML reader takes `volume: …` for a field and wants a tag.
-    let document: serde_json::Value = serde_yaml_ng::from_str(text)
-        .map_err(|error| violation("file".into(), error.to_string()))?;
-    serde_path_to_error::deserialize(document)
-        .map_err(|error| violation(error.path().to_string(), error.inner().to_string()))
+    let document: Value = serde_yaml_ng::from_str(text).map_err(|error| {
+        let (field, message) = ("file".to_owned(), error.to_string());
+        vec![Violation { field, message }]
+    })?;
+    RequestDocument::read(&document).map_err(|violation| vec![violation])
 }
 
-fn as_stored(document: RequestDocument) -> AlignmentRequest {
-    AlignmentRequest {
+fn as_stored(document: RequestDocument) -> Request {
+    Request {
         metadata: ObjectMeta {
             name: document.metadata.name,
             namespace: Some(document.metadata.namespace.unwrap_or("default".to_owned())),
             uid: Some(UNKNOWN_UID.to_owned()),
             ..ObjectMeta::default()
         },
-        spec: AlignmentRequestSpec(document.spec),
+        spec: document.spec,
         status: None,
     }
 }

@@ -1,4 +1,4 @@
-//! Runs `AlignmentRequest` resources as Kubernetes Jobs.
+//! Runs `AlignmentRequest` and `DepthMapRequest` resources as Kubernetes Jobs.
 //!
 //! Whenever a request, its Job or its pod changes, one reconcile runs the same pipeline:
 //!
@@ -29,6 +29,7 @@ pub mod ending;
 pub mod error;
 pub mod events;
 pub mod explain;
+pub mod gateway;
 pub mod health;
 pub mod leader;
 pub mod logs;
@@ -40,10 +41,12 @@ pub mod quantity;
 pub mod readiness;
 pub mod reconcile;
 pub mod report;
+pub mod request;
 pub mod run;
 pub mod settings;
 pub mod static_data;
 pub mod status;
 pub mod telemetry;
 pub mod validate;
+pub mod watch;
 pub mod worker;

@@ -18,10 +18,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::build::pod::CONTAINER;
-use crate::crd::{AlignmentRequest, ProgressStatus};
+use crate::crd::ProgressStatus;
 use crate::metrics::Metrics;
 use crate::observe::PodView;
 use crate::report::{self, LONGEST_LINE};
+use crate::request::Request;
 
 /// Logs that are followed at the same time.
 pub const MOST_FOLLOWERS: usize = 64;
@@ -51,7 +52,7 @@ pub struct Followers {
     client: Client,
     permits: Arc<Semaphore>,
     metrics: Metrics,
-    trigger: mpsc::Sender<ObjectRef<AlignmentRequest>>,
+    trigger: mpsc::Sender<ObjectRef<Request>>,
     tables: Arc<Mutex<Tables>>,
 }
 
@@ -61,7 +62,7 @@ impl Followers {
         client: Client,
         permits: Arc<Semaphore>,
         metrics: Metrics,
-        trigger: mpsc::Sender<ObjectRef<AlignmentRequest>>,
+        trigger: mpsc::Sender<ObjectRef<Request>>,
     ) -> Self {
         Self {
             client,
@@ -185,7 +186,7 @@ impl Followers {
         if old.as_ref() == Some(&shown) {
             return;
         }
-        let request = ObjectRef::new(&pod.request).within(&pod.namespace);
+        let request = pod.trigger();
         // The receiver is gone only while the program stops.
         let _ = self.trigger.send(request).await;
     }

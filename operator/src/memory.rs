@@ -12,8 +12,8 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::apply::Refusal;
-use crate::crd::AlignmentRequest;
 use crate::observe::job::{attempt, version};
+use crate::request::Request;
 
 /// Own writes of Jobs are believed for so long; after that, only what the watch shows counts.
 const BELIEF: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 struct Entry {
-    request: Option<Arc<AlignmentRequest>>,
+    request: Option<Arc<Request>>,
     job: Option<(Arc<Job>, Instant)>,
     seen_attempt: i32,
     seen_version: u64,
@@ -53,7 +53,7 @@ impl Memory {
     }
 
     /// The newer of what the watch shows and what the operator wrote itself.
-    pub fn freshest(&self, seen: &Arc<AlignmentRequest>) -> Arc<AlignmentRequest> {
+    pub fn freshest(&self, seen: &Arc<Request>) -> Arc<Request> {
         let uid = seen.uid().unwrap_or_default();
         self.read(&uid, |entry| entry.request.clone())
             .filter(|written| version(&**written) > version(&**seen))
@@ -61,17 +61,17 @@ impl Memory {
     }
 
     /// Notes a request as the API server returned it from a write.
-    pub fn wrote_request(&self, mut request: AlignmentRequest) {
+    pub fn wrote_request(&self, mut request: Request) {
         request.managed_fields_mut().clear();
         let uid = request.uid().unwrap_or_default();
         self.update(&uid, |entry| entry.request = Some(Arc::new(request)));
     }
 
     /// Forgets own writes that the watch has shown.
-    pub fn saw_request(&self, seen: &AlignmentRequest) {
+    pub fn saw_request(&self, seen: &Request) {
         let uid = seen.uid().unwrap_or_default();
         self.update(&uid, |entry| {
-            let shown = |written: &mut Arc<AlignmentRequest>| version(&**written) <= version(seen);
+            let shown = |written: &mut Arc<Request>| version(&**written) <= version(seen);
             entry.request.take_if(shown);
             entry.seen_version = entry.seen_version.max(version(seen));
         });
@@ -79,7 +79,7 @@ impl Memory {
 
     /// Whether the watch has shown a newer state of the request before. A server that is behind may
     /// list it as it was, and what was done since must not be done again.
-    pub fn is_outdated(&self, request: &AlignmentRequest) -> bool {
+    pub fn is_outdated(&self, request: &Request) -> bool {
         let uid = request.uid().unwrap_or_default();
         self.read(&uid, |entry| Some(entry.seen_version))
             .is_some_and(|seen| version(request) < seen)
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::validate::tests::with;
 
-    fn at_version(version: u64) -> AlignmentRequest {
+    fn at_version(version: u64) -> Request {
         with(&[("/metadata/resourceVersion", json!(version.to_string()))])
     }
 

@@ -11,7 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::crd::{AlignmentRequest, Phase};
+use crate::crd::Phase;
+use crate::request::Request;
 
 /// Labels of the counter of API requests.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -20,6 +21,13 @@ pub struct ApiLabels {
     pub verb: String,
     /// Resource, with its subresource.
     pub resource: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AnswerLabels {
+    method: String,
+    route: String,
+    code: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -32,8 +40,9 @@ struct PhaseLabels {
 pub struct Metrics {
     registry: Arc<Registry>,
     api_requests: Family<ApiLabels, Counter>,
+    answers: Family<AnswerLabels, Counter>,
     requests: Family<PhaseLabels, Gauge>,
-    stores: Arc<Mutex<Vec<Store<AlignmentRequest>>>>,
+    stores: Arc<Mutex<Vec<Store<Request>>>>,
     /// Reconciles that were started.
     pub reconciles: Counter,
     /// Reconciles that ended in an error.
@@ -52,6 +61,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("voluba_align");
         let api_requests = Family::default();
+        let answers = Family::default();
         let requests = Family::default();
         let reconciles = Counter::default();
         let reconcile_errors = Counter::default();
@@ -67,8 +77,13 @@ impl Default for Metrics {
             Family::clone(&api_requests),
         );
         registry.register(
+            "http_answers",
+            "Answers of the gateway",
+            Family::clone(&answers),
+        );
+        registry.register(
             "alignment_requests",
-            "AlignmentRequests by phase",
+            "Requests of both kinds by phase",
             Family::clone(&requests),
         );
         registry.register("reconciles", "Reconciles started", reconciles.clone());
@@ -100,6 +115,7 @@ impl Default for Metrics {
         Self {
             registry: Arc::new(registry),
             api_requests,
+            answers,
             requests,
             stores: Arc::default(),
             reconciles,
@@ -115,7 +131,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Has the requests of a cache counted.
-    pub fn watch(&self, store: Store<AlignmentRequest>) {
+    pub fn watch(&self, store: Store<Request>) {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         stores.push(store);
     }
@@ -140,6 +156,19 @@ impl Metrics {
         }
     }
 
+    /// Counts an answer of the gateway.
+    pub fn answered(&self, method: &http::Method, route: &str, code: http::StatusCode) {
+        let labels = AnswerLabels {
+            method: match method.as_str() {
+                known @ ("GET" | "HEAD" | "POST" | "OPTIONS") => known.to_owned(),
+                _ => "other".to_owned(),
+            },
+            route: route.to_owned(),
+            code: code.as_u16(),
+        };
+        self.answers.get_or_create(&labels).inc();
+    }
+
     /// The text that Prometheus reads.
     pub fn encode(&self) -> String {
         self.count_requests();
@@ -154,9 +183,8 @@ impl Metrics {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = stores.iter().flat_map(Store::state).collect();
         for phase in Phase::ALL {
-            let of_phase = |request: &&Arc<AlignmentRequest>| {
-                request.phase().unwrap_or(Phase::Pending) == phase
-            };
+            let of_phase =
+                |request: &&Arc<Request>| request.phase().unwrap_or(Phase::Pending) == phase;
             let count = all.iter().filter(of_phase).count();
             let labels = PhaseLabels {
                 phase: phase.name(),

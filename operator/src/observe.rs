@@ -23,8 +23,8 @@ pub use pods::{PodIndex, PodPhase, PodView, Problem, Terminated};
 pub use ready::Ready;
 
 use crate::build::metadata::{MANAGED_BY_LABEL, MANAGER, REQUEST, job_name};
-use crate::crd::AlignmentRequest;
 use crate::error::{Error, call};
+use crate::request::Request;
 
 /// The Job of the newest attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,7 @@ impl Observer<'_> {
     ///
     /// # Errors
     /// If a Job is missing from the cache and the API server cannot be asked.
-    pub async fn observe(&self, request: &AlignmentRequest) -> Result<Observed, Error> {
+    pub async fn observe(&self, request: &Request) -> Result<Observed, Error> {
         let attempts = attempts(request).max(self.seen_attempt);
         let job = self.job(request, attempts).await?;
         let pods = match &job {
@@ -97,7 +97,7 @@ impl Observer<'_> {
         })
     }
 
-    async fn job(&self, request: &AlignmentRequest, attempts: i32) -> Result<JobState, Error> {
+    async fn job(&self, request: &Request, attempts: i32) -> Result<JobState, Error> {
         let known = [self.cached(request, attempts), self.written.clone()]
             .into_iter()
             .flatten()
@@ -116,7 +116,7 @@ impl Observer<'_> {
 
     /// The cached Job of the newest attempt. One more than is known: the operator may have been
     /// stopped between making the Job and writing the status.
-    fn cached(&self, request: &AlignmentRequest, attempts: i32) -> Option<Arc<Job>> {
+    fn cached(&self, request: &Request, attempts: i32) -> Option<Arc<Job>> {
         let namespace = request.namespace().unwrap_or_default();
         (1..=attempts + 1).rev().find_map(|attempt| {
             let name = job_name(request, attempt);
@@ -127,7 +127,7 @@ impl Observer<'_> {
 
     async fn read_pods(
         &self,
-        request: &AlignmentRequest,
+        request: &Request,
         job: &JobView,
     ) -> Result<Vec<Arc<PodView>>, Error> {
         let namespace = request.namespace().unwrap_or_default();
@@ -144,7 +144,7 @@ impl Observer<'_> {
             .collect())
     }
 
-    async fn confirm(&self, request: &AlignmentRequest, attempt: i32) -> Result<JobState, Error> {
+    async fn confirm(&self, request: &Request, attempt: i32) -> Result<JobState, Error> {
         let namespace = request.namespace().unwrap_or_default();
         let api: Api<Job> = Api::namespaced(self.client.clone(), &namespace);
         let name = job_name(request, attempt);
@@ -156,7 +156,7 @@ impl Observer<'_> {
 }
 
 /// Jobs made so far, according to the status.
-fn attempts(request: &AlignmentRequest) -> i32 {
+fn attempts(request: &Request) -> i32 {
     let status = request.status.as_ref();
     status
         .and_then(|status| status.attempts)

@@ -7,11 +7,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::conditions::ConditionType;
-use crate::crd::{AlignmentRequest, Phase};
+use crate::crd::Phase;
 use crate::observe::PodView;
+use crate::request::Request;
 
 /// When the phase that a request is in began. None, if nothing tells it.
-pub fn began(request: &AlignmentRequest, pods: &[Arc<PodView>]) -> Option<Timestamp> {
+pub fn began(request: &Request, pods: &[Arc<PodView>]) -> Option<Timestamp> {
     let status = request.status.as_ref();
     let conditions = status.iter().flat_map(|status| &status.conditions);
     let suspended = conditions
@@ -29,7 +30,7 @@ pub fn began(request: &AlignmentRequest, pods: &[Arc<PodView>]) -> Option<Timest
 }
 
 /// When the request was made.
-pub fn created(request: &AlignmentRequest) -> Option<Timestamp> {
+pub fn created(request: &Request) -> Option<Timestamp> {
     request.creation_timestamp().map(|time| time.0)
 }
 
@@ -49,7 +50,7 @@ mod tests {
         format!("2026-01-01T{text}Z").parse().unwrap()
     }
 
-    fn request(status: serde_json::Value) -> AlignmentRequest {
+    fn request(status: serde_json::Value) -> Request {
         with(&[
             ("/metadata/creationTimestamp", json!("2026-01-01T10:00:00Z")),
             ("/status", status),

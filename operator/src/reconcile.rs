@@ -15,11 +15,12 @@ use tracing::Instrument;
 use crate::apply::{self, Created, Refusal};
 use crate::build;
 use crate::context::Scope;
-use crate::crd::{AlignmentRequest, AlignmentRequestStatus, Phase};
+use crate::crd::{Phase, RequestStatus};
 use crate::decide::{self, Case, Decision, Intent, Story};
 use crate::error::Error;
 use crate::observe::{JobState, JobView, Observed, Observer};
 use crate::phase_time;
+use crate::request::Request;
 use crate::status::{self, Facts};
 use crate::validate::{self, ValidatedRequest};
 
@@ -36,7 +37,7 @@ const POD_PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// What has to be tried again later.
-pub async fn reconcile(request: Arc<AlignmentRequest>, scope: Arc<Scope>) -> Result<Action, Error> {
+pub async fn reconcile(request: Arc<Request>, scope: Arc<Scope>) -> Result<Action, Error> {
     let started = Instant::now();
     let context = &scope.context;
     context.metrics.reconciles.inc();
@@ -70,7 +71,7 @@ pub async fn reconcile(request: Arc<AlignmentRequest>, scope: Arc<Scope>) -> Res
     clippy::needless_pass_by_value,
     reason = "the form that the controller calls"
 )]
-pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Scope>) -> Action {
+pub fn error_policy(request: Arc<Request>, error: &Error, scope: Arc<Scope>) -> Action {
     let context = &scope.context;
     context.metrics.reconcile_errors.inc();
     let uid = request.uid().unwrap_or_default();
@@ -86,7 +87,7 @@ pub fn error_policy(request: Arc<AlignmentRequest>, error: &Error, scope: Arc<Sc
     Action::requeue(pause)
 }
 
-async fn run(seen: &Arc<AlignmentRequest>, scope: &Scope) -> Result<Action, Error> {
+async fn run(seen: &Arc<Request>, scope: &Scope) -> Result<Action, Error> {
     let context = &scope.context;
     scope.jobs_ready.wait().await;
     scope.pods.wait_until_ready().await;
@@ -150,7 +151,7 @@ struct Applied {
 /// One pass over one request.
 struct Pass<'a> {
     scope: &'a Scope,
-    request: &'a AlignmentRequest,
+    request: &'a Request,
     uid: &'a str,
 }
 
@@ -278,7 +279,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn note_times(&self, status: &AlignmentRequestStatus, observed: &Observed) {
+    fn note_times(&self, status: &RequestStatus, observed: &Observed) {
         let from = self.request.phase().unwrap_or(Phase::Pending);
         let to = status.phase.unwrap_or(from);
         if from == to {

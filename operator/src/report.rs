@@ -74,7 +74,8 @@ fn bounded_result(result: &ResultSummary) -> ResultSummary {
     let artifacts = result.artifacts.iter().take(64).map(bounded_artifact);
     let warnings = result.warnings.iter().take(32);
     ResultSummary {
-        quality: bounded_quality(&result.quality),
+        quality: result.quality.as_ref().map(bounded_quality),
+        depth: result.depth.clone(),
         artifacts: artifacts.collect(),
         warnings: warnings.map(|warning| sentence(warning)).collect(),
         viewer_url: result

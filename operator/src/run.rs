@@ -89,7 +89,11 @@ async fn start(arguments: RunArguments) -> anyhow::Result<()> {
     outcome
 }
 
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+/// Cancels the token at SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the signals cannot be caught.
+pub fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     Ok(async move {

@@ -13,14 +13,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::apply::Refusal;
 use crate::conditions::{ConditionType, Reason, Setter, shorten};
-use crate::crd::{
-    AlignmentRequest, AlignmentRequestStatus, AlignmentResult, Failure, Phase, ProgressStatus,
-    ResultLocation,
-};
+use crate::crd::{AlignmentResult, Failure, Phase, ProgressStatus, RequestStatus, ResultLocation};
 use crate::decide::Story;
 use crate::ending::Cause;
 use crate::observe::{JobEnd, JobView, PodPhase, PodView};
 use crate::report;
+use crate::request::{Kind, Request};
 use crate::validate;
 use standing::Standing;
 pub use standing::waits_for_volumes;
@@ -28,7 +26,7 @@ pub use standing::waits_for_volumes;
 /// Everything that a status is derived from.
 pub struct Facts<'a> {
     /// The request, with the newest status that is known.
-    pub request: &'a AlignmentRequest,
+    pub request: &'a Request,
     /// What happened.
     pub story: &'a Story,
     /// The newest Job, as it is after this reconcile's write.
@@ -44,7 +42,7 @@ pub struct Facts<'a> {
 }
 
 /// The status that the facts call for.
-pub fn derive(facts: &Facts<'_>) -> AlignmentRequestStatus {
+pub fn derive(facts: &Facts<'_>) -> RequestStatus {
     let mut status = facts.request.status.clone().unwrap_or_default();
     status.observed_generation = facts.request.metadata.generation;
     if matches!(facts.story, Story::Over) {
@@ -99,7 +97,7 @@ pub fn derive(facts: &Facts<'_>) -> AlignmentRequestStatus {
 }
 
 /// A status that an API server takes even if the full one breaks a bound: the end is what counts.
-pub fn essential(status: &AlignmentRequestStatus) -> AlignmentRequestStatus {
+pub fn essential(status: &RequestStatus) -> RequestStatus {
     let mut status = status.clone();
     status.progress = None;
     status.result = None;
@@ -112,7 +110,7 @@ pub fn essential(status: &AlignmentRequestStatus) -> AlignmentRequestStatus {
     status
 }
 
-fn setter<'a>(status: &'a mut AlignmentRequestStatus, facts: &Facts<'_>) -> Setter<'a> {
+fn setter<'a>(status: &'a mut RequestStatus, facts: &Facts<'_>) -> Setter<'a> {
     Setter {
         conditions: &mut status.conditions,
         generation: facts.request.metadata.generation,
@@ -121,7 +119,7 @@ fn setter<'a>(status: &'a mut AlignmentRequestStatus, facts: &Facts<'_>) -> Sett
 }
 
 fn set(
-    status: &mut AlignmentRequestStatus,
+    status: &mut RequestStatus,
     facts: &Facts<'_>,
     type_: ConditionType,
     value: bool,
@@ -131,7 +129,7 @@ fn set(
     setter(status, facts).set(type_, value, reason, message);
 }
 
-fn accept(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
+fn accept(status: &mut RequestStatus, facts: &Facts<'_>) {
     let message = "the request is valid";
     set(
         status,
@@ -143,7 +141,7 @@ fn accept(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
     );
 }
 
-fn stand(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, standing: &Standing) {
+fn stand(status: &mut RequestStatus, facts: &Facts<'_>, standing: &Standing) {
     let Standing {
         phase,
         progressing,
@@ -164,6 +162,7 @@ fn stand(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, standing: &Stan
     } else if setter.has(ConditionType::Suspended) {
         setter.set(ConditionType::Suspended, false, Reason::Resumed, "");
     }
+    tell_static_data(status, facts, *reason, message);
     let was_running = status.phase == Some(Phase::Running);
     status.phase = Some(match phase {
         Phase::Pending if was_running => Phase::Running,
@@ -171,7 +170,17 @@ fn stand(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, standing: &Stan
     });
 }
 
-fn show_progress(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
+/// A pod that failed for another reason, or runs, may have read the template by now.
+fn tell_static_data(status: &mut RequestStatus, facts: &Facts<'_>, reason: Reason, message: &str) {
+    let type_ = ConditionType::StaticDataReady;
+    if reason == Reason::Exit(ExitCode::TemplateUnavailable) {
+        set(status, facts, type_, false, reason, message);
+    } else {
+        setter(status, facts).remove(type_);
+    }
+}
+
+fn show_progress(status: &mut RequestStatus, facts: &Facts<'_>) {
     if let Some(progress) = facts.progress {
         status.progress = Some(progress.clone());
     }
@@ -186,7 +195,7 @@ fn invalid(message: String) -> Cause {
     }
 }
 
-fn end_in_failure(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, cause: &Cause) {
+fn end_in_failure(status: &mut RequestStatus, facts: &Facts<'_>, cause: &Cause) {
     let at = match facts.job.and_then(|job| job.end.as_ref()) {
         Some(JobEnd::Failed { at, .. }) => at.clone(),
         _ => None,
@@ -204,9 +213,8 @@ fn end_in_failure(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, cause:
         message,
     );
     set(status, facts, ConditionType::Failed, true, *reason, message);
-    if *reason == Reason::Exit(ExitCode::TemplateUnavailable) {
-        let type_ = ConditionType::StaticDataReady;
-        set(status, facts, type_, false, *reason, message);
+    if cause.exit_code.is_some() {
+        tell_static_data(status, facts, *reason, message);
     }
     status.phase = Some(Phase::Failed);
     status.failure = Some(Failure {
@@ -217,7 +225,7 @@ fn end_in_failure(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, cause:
     });
 }
 
-fn end_in_success(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
+fn end_in_success(status: &mut RequestStatus, facts: &Facts<'_>) {
     let at = match facts.job.and_then(|job| job.end.as_ref()) {
         Some(JobEnd::Complete { at }) => at.clone(),
         _ => None,
@@ -244,14 +252,12 @@ fn end_in_success(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
         Reason::Succeeded,
         message,
     );
-    set(
-        status,
-        facts,
-        ConditionType::StaticDataReady,
-        true,
-        Reason::TemplateRead,
-        "the aligner has read the template, and compared its digest if the installation names one",
-    );
+    if facts.request.kind() == Kind::Alignment {
+        let message = "the aligner has read the template, and compared its digest if the installation names \
+                       one";
+        let type_ = ConditionType::StaticDataReady;
+        set(status, facts, type_, true, Reason::TemplateRead, message);
+    }
     status.phase = Some(Phase::Succeeded);
     status.progress = Some(ProgressStatus {
         stage: Stage::Write,
@@ -264,7 +270,7 @@ fn end_in_success(status: &mut AlignmentRequestStatus, facts: &Facts<'_>) {
     status.result = Some(result);
 }
 
-fn end(status: &mut AlignmentRequestStatus, facts: &Facts<'_>, at: Option<Time>) {
+fn end(status: &mut RequestStatus, facts: &Facts<'_>, at: Option<Time>) {
     status.completion_time = Some(at.unwrap_or(Time(facts.now)));
     let mut setter = setter(status, facts);
     if setter.has(ConditionType::Suspended) {
@@ -283,8 +289,8 @@ fn result(facts: &Facts<'_>) -> AlignmentResult {
         .find_map(|end| report::termination(end.message.as_bytes())?.result);
     AlignmentResult {
         summary,
-        location: ResultLocation::from(&spec.output.destination),
-        transformation_matrix: spec.placement.matrix,
+        location: ResultLocation::from(spec.destination()),
+        transformation_matrix: spec.alignment().map(|spec| spec.placement.matrix),
     }
 }
 

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use alignment_api::{Destination, Origin, RequestDocument, Resources, Source, Violation, WebUrl};
 
-use crate::crd::{AlignmentRequest, LONGEST_NAME};
+use crate::crd::LONGEST_NAME;
 use crate::quantity::{Cpu, Memory};
+use crate::request::Request;
 use crate::settings::{Settings, Template};
 
 /// The request travels in an annotation, and those of an object have 256 KiB in all.
@@ -19,8 +20,8 @@ const LARGEST_DOCUMENT: usize = 240 * 1024;
 pub struct ValidatedRequest {
     /// The document for the aligner, as canonical JSON.
     pub document: String,
-    /// The template to register to.
-    pub template: Template,
+    /// The template to register to, for an alignment.
+    pub template: Option<Template>,
     /// Every claim of the request, sorted by name.
     pub claims: Vec<Claim>,
     /// Memory of the first attempt.
@@ -56,7 +57,7 @@ pub struct Claim {
 /// # Errors
 /// Every violation, in the order of the request's fields.
 pub fn validate(
-    request: &AlignmentRequest,
+    request: &Request,
     settings: &Settings,
 ) -> Result<ValidatedRequest, Vec<Violation>> {
     let document = request.document();
@@ -69,8 +70,8 @@ pub fn validate(
     let memory = check_memory(&document, settings, &mut found);
     let cpu = check_cpu(&document, settings, &mut found);
     let text = check_size(&document, &mut found);
-    match (template, memory, cpu) {
-        (Some(template), Some(memory), Some(cpu)) if found.is_empty() => Ok(ValidatedRequest {
+    match (memory, cpu) {
+        (Some(memory), Some(cpu)) if found.is_empty() => Ok(ValidatedRequest {
             document: text,
             template,
             claims: claims(&document),
@@ -111,7 +112,7 @@ fn check_template(
     settings: &Settings,
     found: &mut Vec<Violation>,
 ) -> Option<Template> {
-    let asked = document.spec.template.as_deref();
+    let asked = document.spec.alignment()?.template.as_deref();
     let template = settings.templates.find(asked);
     if template.is_none() {
         let offered = settings.templates.names();
@@ -126,7 +127,7 @@ fn check_template(
 
 /// Results on the static-data claim could replace a template.
 fn check_destination(document: &RequestDocument, settings: &Settings, found: &mut Vec<Violation>) {
-    if let Destination::Volume(folder) = &document.spec.output.destination
+    if let Destination::Volume(folder) = document.spec.destination()
         && folder.claim_name == settings.static_data_claim
     {
         add(
@@ -156,11 +157,11 @@ fn check_origins(
             }
         }
     }
-    if let Destination::ImageService(service) = &document.spec.output.destination {
+    if let Destination::ImageService(service) = document.spec.destination() {
         let field = "spec.output.destination.imageService.baseUrl".to_owned();
         urls.push((field, &service.base_url));
     }
-    let credentials = document.spec.credentials.as_ref();
+    let credentials = document.spec.credentials();
     let mut reached = Reached {
         secret: credentials.map(|credentials| credentials.secret_name.clone()),
         ..Reached::default()
@@ -229,7 +230,7 @@ fn check_cpu(
 }
 
 fn resources(document: &RequestDocument) -> Resources {
-    document.spec.resources.clone().unwrap_or_default()
+    document.spec.resources().cloned().unwrap_or_default()
 }
 
 fn check_size(document: &RequestDocument, found: &mut Vec<Violation>) -> String {
@@ -248,7 +249,7 @@ fn check_size(document: &RequestDocument, found: &mut Vec<Violation>) -> String 
 }
 
 fn claims(document: &RequestDocument) -> Vec<Claim> {
-    let destination = match &document.spec.output.destination {
+    let destination = match document.spec.destination() {
         Destination::Volume(folder) => Some(folder.claim_name.as_str()),
         Destination::ImageService(_) => None,
     };
@@ -275,14 +276,16 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::crd::{AlignmentRequest, DepthMapRequest};
+    use alignment_api::AlignmentSpec;
 
     /// The smallest valid request, as an API server would give it.
-    pub(crate) fn request() -> AlignmentRequest {
+    pub(crate) fn request() -> Request {
         with(&[])
     }
 
     /// The same with the values at these JSON pointers replaced.
-    pub(crate) fn with(changes: &[(&str, Value)]) -> AlignmentRequest {
+    pub(crate) fn with(changes: &[(&str, Value)]) -> Request {
         let mut document = json!({
             "apiVersion": "voluba.ebrains.eu/v1alpha1", "kind": "AlignmentRequest",
             "metadata": {
@@ -302,7 +305,49 @@ pub(crate) mod tests {
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             document.pointer_mut(parent).unwrap()[key] = value.clone();
         }
-        serde_json::from_value(document).unwrap()
+        let request: AlignmentRequest = serde_json::from_value(document).unwrap();
+        request.into()
+    }
+
+    /// The smallest valid request for a depth map, with the values at these JSON pointers replaced.
+    pub(crate) fn depth_map(changes: &[(&str, Value)]) -> Request {
+        let mut document = json!({
+            "apiVersion": "voluba.ebrains.eu/v1alpha1", "kind": "DepthMapRequest",
+            "metadata": {
+                "name": "hoc1", "namespace": "alice", "generation": 1,
+                "uid": "1a1b2c3d-0000-4000-8000-000000000000", "resourceVersion": "10",
+            },
+            "spec": {
+                "segmentation": {"source": {"volume": {"claimName": "patches", "path": "s.nii.gz"}}},
+                "output": {"destination": {"volume": {"claimName": "results", "path": "hoc1"}}},
+            }
+        });
+        for (pointer, value) in changes {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            document.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        let request: DepthMapRequest = serde_json::from_value(document).unwrap();
+        request.into()
+    }
+
+    #[test]
+    fn a_depth_map_needs_no_template_and_obeys_the_installation_all_the_same() {
+        let mut settings = Settings::with_image("i");
+        let valid = validate(&depth_map(&[]), &settings).unwrap();
+        assert_eq!(valid.template, None);
+        assert!(valid.document.contains(r#""kind":"DepthMapRequest""#));
+        settings.max_cpu = Some("4".parse().unwrap());
+        let changes = [
+            ("/spec/resources", json!({"cpu": "5"})),
+            (
+                "/spec/output/destination",
+                json!({"volume": {"claimName": "voluba-static-data"}}),
+            ),
+        ];
+        let found = describe(&validate(&depth_map(&changes), &settings).unwrap_err());
+        for expected in ["spec.resources.cpu: is 5", "holds the templates"] {
+            assert!(found.contains(expected), "{found}");
+        }
     }
 
     fn violations(changes: &[(&str, Value)], settings: &Settings) -> String {
@@ -312,7 +357,7 @@ pub(crate) mod tests {
     #[test]
     fn a_valid_request_gets_the_defaults_of_the_installation() {
         let valid = validate(&request(), &Settings::with_image("i")).unwrap();
-        assert_eq!(valid.template.name, "bigbrain");
+        assert_eq!(valid.template.unwrap().name, "bigbrain");
         assert_eq!(valid.memory.to_string(), "4Gi");
         assert_eq!(valid.cpu.to_string(), "2");
         let claims: Vec<_> = valid
@@ -366,9 +411,10 @@ pub(crate) mod tests {
     #[test]
     fn the_document_is_what_the_aligner_reads() {
         let valid = validate(&request(), &Settings::with_image("i")).unwrap();
-        let document: RequestDocument = serde_json::from_str(&valid.document).unwrap();
+        let document: RequestDocument<AlignmentSpec> =
+            serde_json::from_str(&valid.document).unwrap();
         assert_eq!(document.metadata.name.as_deref(), Some("hoc1"));
-        assert_eq!(document.spec, request().spec.0);
+        assert_eq!(Some(&document.spec), request().spec.alignment());
         assert_eq!(document.metadata.uid, request().metadata.uid);
         assert!(!valid.document.contains("resourceVersion"));
     }

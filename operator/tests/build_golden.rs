@@ -87,6 +87,13 @@ fn a_request_and_an_installation_with_every_option() {
     assert_golden("full.yaml", &job);
 }
 
+#[test]
+fn a_depth_map_alone() {
+    let (valid, job, problems) = run("depth-map.yaml", &[]);
+    assert!(valid, "{problems}");
+    assert_golden("depth-map.yaml", &job);
+}
+
 const ORIGINS: [&str; 4] = [
     "--allow-origin",
     "https://images.example.org",
@@ -99,6 +106,15 @@ fn a_request_without_a_claim() {
     let (valid, job, problems) = run("network.yaml", &ORIGINS);
     assert!(valid, "{problems}");
     assert_golden("network.yaml", &job);
+}
+
+#[test]
+fn a_kind_that_does_not_exist_is_named_and_nothing_else() {
+    let (valid, job, problems) = run("wrong-kind.yaml", &[]);
+    assert!(!valid && job.is_empty());
+    let expected =
+        "kind: is `DepthMapRequests`, expected `AlignmentRequest` or `DepthMapRequest`\n";
+    assert_eq!(problems, expected);
 }
 
 #[test]

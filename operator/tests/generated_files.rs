@@ -3,17 +3,19 @@
 
 use std::path::Path;
 
+use operator::request::Kind;
+
 #[test]
-fn the_definition_in_crds_is_the_codes() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/alignmentrequests.yaml");
-    let generated = operator::crd::schema::yaml().unwrap();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(&file, &generated).unwrap();
+fn the_definitions_in_crds_are_the_codes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds");
+    for kind in Kind::ALL {
+        let file = folder.join(format!("{}.yaml", kind.plural()));
+        let generated = operator::crd::schema::yaml(kind).unwrap();
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &generated).unwrap();
+        }
+        let committed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(committed, generated, "run `make generate`");
     }
-    let committed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(
-        committed, generated,
-        "run `operator crd > crds/alignmentrequests.yaml`"
-    );
 }

@@ -14,8 +14,8 @@ mod random;
 
 use alignment_api::Origin;
 use operator::build::{self, Attempt};
-use operator::crd::AlignmentRequest;
 use operator::quantity::{Cpu, Memory};
+use operator::request::Request;
 use operator::settings::Settings;
 use operator::validate::validate;
 use random::Random;
@@ -68,7 +68,7 @@ fn document(fixture: &str) -> Value {
 
 /// The Job of a request; none, if the request is refused.
 fn job(document: &Value, attempt: Attempt) -> Option<Value> {
-    let request: AlignmentRequest = serde_json::from_value(document.clone()).ok()?;
+    let request: Request = serde_json::from_value(document.clone()).ok()?;
     let settings = settings();
     let valid = validate(&request, &settings).ok()?;
     let job = build::job(&request, &valid, attempt, &settings);

@@ -20,7 +20,6 @@ use kube::runtime::watcher::Event;
 use kube::{Client, ResourceExt};
 use operator::build::metadata::job_name;
 use operator::context::{Context, Scope};
-use operator::crd::AlignmentRequest;
 use operator::error::Error;
 use operator::events;
 use operator::logs::Followers;
@@ -28,6 +27,7 @@ use operator::metrics::Metrics;
 use operator::observe::{PodIndex, Ready};
 use operator::readiness::Readiness;
 use operator::reconcile::reconcile;
+use operator::request::Request as AnyRequest;
 use operator::settings::Settings;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ struct Bench {
     jobs: Writer<Job>,
     request: Value,
     version: u64,
-    triggers: mpsc::Receiver<ObjectRef<AlignmentRequest>>,
+    triggers: mpsc::Receiver<ObjectRef<AnyRequest>>,
     _events: mpsc::Receiver<events::Note>,
 }
 
@@ -98,7 +98,7 @@ impl Bench {
         }
     }
 
-    fn request(&self) -> Arc<AlignmentRequest> {
+    fn request(&self) -> Arc<AnyRequest> {
         Arc::new(serde_json::from_value(self.request.clone()).unwrap())
     }
 
@@ -162,10 +162,10 @@ impl Bench {
     }
 
     /// The watch shows a pod of the Job.
-    fn see_pod(&self, status: &Value) {
+    fn see_pod(&self, name: &str, status: &Value) {
         let pod = json!({
             "metadata": {
-                "name": "pod", "namespace": "alice", "uid": "pod-uid",
+                "name": name, "namespace": "alice", "uid": format!("{name}-uid"),
                 "labels": {"voluba.ebrains.eu/request": "minimal"},
                 "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j",
                     "uid": "job-uid", "controller": true}],
@@ -236,19 +236,20 @@ async fn from_creation_to_success_in_four_writes_without_a_read_but_the_log() {
     bench.reconcile(vec![]).await.0.unwrap();
 
     bench.see_job(job.clone(), json!({"active": 1}));
-    bench.see_pod(&json!({"phase": "Pending"}));
+    bench.see_pod("pod", &json!({"phase": "Pending"}));
     bench.reconcile(vec![]).await.0.unwrap();
 
-    bench.see_pod(&json!({"phase": "Running"}));
+    bench.see_pod("pod", &json!({"phase": "Running"}));
     let log = failing(step("GET", LOG), 404, "NotFound", "no");
     let script = vec![step("PATCH", STATUS), log];
     bench.reconcile(script).await.0.unwrap();
     assert_eq!(bench.phase(), "Running");
 
     let end = json!({"schema": alignment_api::TERMINATION_SCHEMA, "outcome": "Success",
-        "result": {"quality": alignment_api::Quality::default()}});
+        "result": {"artifacts": [], "quality": alignment_api::Quality::default()}});
     let terminated = json!({"terminated": {"exitCode": 0, "message": end.to_string()}});
     bench.see_pod(
+        "pod",
         &json!({"phase": "Succeeded", "containerStatuses": [{"name": "aligner",
         "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": terminated}]}),
     );
@@ -273,12 +274,52 @@ async fn from_creation_to_success_in_four_writes_without_a_read_but_the_log() {
 }
 
 #[tokio::test]
+async fn a_template_that_is_not_there_yet_costs_two_statuses_and_no_further_job() {
+    let mut bench = Bench::new();
+    let (done, sent) = bench
+        .reconcile(vec![step("POST", JOBS), step("PATCH", STATUS)])
+        .await;
+    done.unwrap();
+    bench.see_job(created(&sent), json!({"active": 1}));
+
+    let said = json!({"schema": alignment_api::TERMINATION_SCHEMA, "outcome": "TemplateUnavailable",
+        "message": "template `bigbrain`: no such file"});
+    let terminated = json!({"terminated": {"exitCode": 68, "message": said.to_string()}});
+    let absent = json!({"phase": "Failed", "containerStatuses": [{"name": "aligner", "image": "",
+        "imageID": "", "ready": false, "restartCount": 0, "state": terminated}]});
+    bench.see_pod("pod", &absent);
+    let script = vec![step("PATCH", STATUS)];
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!(
+        (bench.phase(), progressing(&bench)),
+        ("Pending", "TemplateUnavailable")
+    );
+    // The Job makes the next pod; it fails in the same way, and nothing is new.
+    bench.see_pod("later", &json!({"phase": "Pending"}));
+    bench.reconcile(vec![]).await.0.unwrap();
+    bench.see_pod("later", &absent);
+    bench.reconcile(vec![]).await.0.unwrap();
+
+    bench.see_pod("last", &json!({"phase": "Running"}));
+    let log = failing(
+        step("GET", "/api/v1/namespaces/alice/pods/last/log"),
+        404,
+        "NotFound",
+        "no",
+    );
+    let script = vec![step("PATCH", STATUS), log];
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!((bench.phase(), progressing(&bench)), ("Running", "Running"));
+    assert_eq!(bench.request["status"]["attempts"], 1);
+}
+
+#[tokio::test]
 async fn progress_in_the_log_reaches_the_status() {
     let mut bench = Bench::new();
     let script = vec![step("POST", JOBS), step("PATCH", STATUS)];
     let (_, sent) = bench.reconcile(script).await;
     bench.see_job(created(&sent), json!({"active": 1}));
-    bench.see_pod(&json!({"phase": "Running"}));
+    bench.see_pod("pod", &json!({"phase": "Running"}));
     let line = |stage: &str, percent: i32| {
         let schema = alignment_api::PROGRESS_SCHEMA;
         json!({"schema": schema, "stage": stage, "percent": percent, "level": 1}).to_string()

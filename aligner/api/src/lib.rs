@@ -1,4 +1,4 @@
-//! The contract between whoever asks for an alignment, the operator and the aligner.
+//! The contract between whoever asks for an alignment or a depth map, the operator and the aligner.
 //!
 //! | Document | Type | Written by | Read by |
 //! |---|---|---|---|
@@ -13,6 +13,8 @@
 //! request (a caller's mistake) and tolerated in progress and report (an older reader). Within a
 //! version, changes are additive.
 
+mod depth_map;
+mod document;
 mod outcome;
 mod progress;
 mod registration;
@@ -21,21 +23,24 @@ mod request;
 mod url;
 mod validate;
 
+pub use depth_map::{DepthMapArtifact, DepthMapOutput, DepthMapSpec};
+pub use document::{
+    API_GROUP, API_VERSION, DEPTH_MAP_KIND, KIND, Metadata, RequestDocument, RequestSpec,
+};
 pub use outcome::{ExitCode, RetryClass};
 pub use progress::{PROGRESS_SCHEMA, Progress, Stage};
 pub use registration::{
     EffectiveRegistration, LandmarkMode, LevelParameters, Preset, RegistrationParameters,
 };
 pub use report::{
-    Artifact, ArtifactKind, DepthReport, DepthSource, InputFile, LandmarkResidual, LevelReport,
-    Quality, REPORT_SCHEMA, Report, ResultSummary, TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA,
-    TerminationMessage,
+    Artifact, ArtifactKind, DEPTH_MAP_REPORT_SCHEMA, DepthMapReport, DepthReport, DepthSource,
+    InputFile, LandmarkResidual, LevelReport, Quality, REPORT_SCHEMA, Report, ResultSummary,
+    TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA, TerminationMessage,
 };
 pub use request::{
-    API_GROUP, API_VERSION, AlignmentSpec, Credentials, Depth, Destination, HttpFile, ImageService,
-    Interpolation, KIND, Labels, Landmark, Metadata, Output, OutputArtifact, OutputGrid, Patch,
-    PatchImage, Placement, RequestDocument, Resources, SegmentationSource, ServiceImage, Source,
-    Space, TOKEN_KEY, VolumeFile, VolumeFolder,
+    AlignmentSpec, Credentials, Depth, Destination, HttpFile, ImageService, Interpolation, Labels,
+    Landmark, Output, OutputArtifact, OutputGrid, Patch, PatchImage, Placement, Resources,
+    SegmentationSource, ServiceImage, Source, Space, TOKEN_KEY, VolumeFile, VolumeFolder,
 };
 pub use url::{LONGEST_URL, Origin, Scheme, WebUrl};
 pub use validate::{Violation, determinant3, validate, validate_alignment, validate_labels};

@@ -45,6 +45,8 @@ pub enum RetryClass {
     Retry,
     /// One new attempt with the memory that the message asks for.
     RightSizeOnce,
+    /// The installation lacks something: tried again until the deadline, and not counted.
+    UntilDeadline,
 }
 
 impl ExitCode {
@@ -121,6 +123,7 @@ impl ExitCode {
             | Self::IoError
             | Self::Interrupted => RetryClass::Retry,
             Self::InsufficientMemory => RetryClass::RightSizeOnce,
+            Self::TemplateUnavailable => RetryClass::UntilDeadline,
             _ => RetryClass::Never,
         }
     }
@@ -145,7 +148,6 @@ mod tests {
             ExitCode::InvalidRequest,
             ExitCode::InvalidImage,
             ExitCode::ImageNotFound,
-            ExitCode::TemplateUnavailable,
             ExitCode::AlignmentFailed,
         ] {
             assert_eq!(exit.retry_class(), RetryClass::Never, "{exit:?}");

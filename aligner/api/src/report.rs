@@ -5,10 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EffectiveRegistration, ExitCode, Placement};
+use crate::{EffectiveRegistration, ExitCode, Labels, Placement};
 
 /// Value of [`Report::schema`].
 pub const REPORT_SCHEMA: &str = "voluba.ebrains.eu/report/v1";
+/// Value of [`DepthMapReport::schema`].
+pub const DEPTH_MAP_REPORT_SCHEMA: &str = "voluba.ebrains.eu/depth-map-report/v1";
 /// Value of [`TerminationMessage::schema`].
 pub const TERMINATION_SCHEMA: &str = "voluba.ebrains.eu/termination/v1";
 /// Kubernetes keeps this many bytes of a termination message.
@@ -25,6 +27,9 @@ pub struct Report {
     /// Name of the request, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The command that gives this result again; words in capitals stand for places.
+    #[serde(default)]
+    pub command: String,
     /// Name of the template.
     pub template: String,
     /// Every file that was read, with its digest.
@@ -52,6 +57,32 @@ pub struct Report {
     pub viewer_url: Option<String>,
 }
 
+/// `report.json` of a depth map alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DepthMapReport {
+    /// Always [`DEPTH_MAP_REPORT_SCHEMA`].
+    pub schema: String,
+    /// Version of the aligner.
+    pub aligner_version: String,
+    /// Name of the request, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The command that gives this result again; words in capitals stand for places.
+    #[serde(default)]
+    pub command: String,
+    /// Every file that was read, with its digest.
+    pub inputs: Vec<InputFile>,
+    /// Which values of the segmentation were taken for what.
+    pub labels: Labels,
+    /// What was found of the cortex.
+    pub depth: DepthReport,
+    /// Files that were written, the report itself left out.
+    pub artifacts: Vec<Artifact>,
+    /// What a person should know, in plain words.
+    pub warnings: Vec<String>,
+}
+
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +101,7 @@ pub struct InputFile {
 
 /// Where the patch's depth came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum DepthSource {
     /// Computed from a segmentation.
@@ -80,11 +112,13 @@ pub enum DepthSource {
 
 /// How the patch's depth was obtained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DepthReport {
     /// Origin of the depth.
     pub source: DepthSource,
     /// Voxels with a depth strictly between 0 and 1.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0)))]
     pub cortex_voxels: usize,
     /// Mean validity over those voxels, 0 to 1; 1 for a given map.
     pub mean_validity: f64,
@@ -216,11 +250,14 @@ pub struct Artifact {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ResultSummary {
-    /// Quality figures.
-    pub quality: Quality,
+    /// Quality figures of an alignment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// What was found of the cortex, for a depth map alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<DepthReport>,
     /// Files written, as many as fit.
     #[cfg_attr(feature = "schema", schemars(length(max = 64)))]
-    #[serde(default)]
     pub artifacts: Vec<Artifact>,
     /// Warnings, as many as fit.
     #[cfg_attr(feature = "schema", schemars(length(max = 32)))]

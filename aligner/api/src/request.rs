@@ -8,42 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::RegistrationParameters;
 
-/// API group of the custom resource.
-pub const API_GROUP: &str = "voluba.ebrains.eu";
-/// Group and version, as in the `apiVersion` of a request.
-pub const API_VERSION: &str = "voluba.ebrains.eu/v1alpha1";
-/// Kind of the custom resource.
-pub const KIND: &str = "AlignmentRequest";
-
-/// A whole request file: the same document that `kubectl apply` takes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RequestDocument {
-    /// Must be [`API_VERSION`].
-    pub api_version: String,
-    /// Must be [`KIND`].
-    pub kind: String,
-    /// Name and namespace; other metadata is ignored.
-    #[serde(default)]
-    pub metadata: Metadata,
-    /// What to do.
-    pub spec: AlignmentSpec,
-}
-
-/// The part of the Kubernetes metadata that the aligner uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    /// Name of the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Namespace of the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Identity of the request in its cluster; names in an image service derive from it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
-}
-
 /// What to align, and where the result goes. Immutable once created, `suspend` and
 /// `ttlSecondsAfterFinished` excepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,7 +57,7 @@ pub struct AlignmentSpec {
     pub suspend: bool,
 }
 
-const fn default_active_deadline_seconds() -> i64 {
+pub(crate) const fn default_active_deadline_seconds() -> i64 {
     21_600
 }
 
@@ -387,7 +351,7 @@ fn default_artifacts() -> Vec<OutputArtifact> {
     OutputArtifact::DEFAULT.to_vec()
 }
 
-const fn default_layer_count() -> NonZero<u8> {
+pub(crate) const fn default_layer_count() -> NonZero<u8> {
     NonZero::<u8>::MIN.saturating_add(9)
 }
 
@@ -421,24 +385,6 @@ pub enum OutputArtifact {
     Thickness,
     /// Layers of equal volume, as many as `layerCount`; only for a segmentation.
     Layers,
-}
-
-impl AlignmentSpec {
-    /// Every input of the patch with the path of its field: images, then depth.
-    pub fn sources(&self) -> Vec<(String, &Source)> {
-        let images = self.patch.images.iter().enumerate();
-        let mut all: Vec<_> = images
-            .map(|(index, image)| (format!("spec.patch.images[{index}].source"), &image.source))
-            .collect();
-        all.push(match &self.patch.depth {
-            Depth::Segmentation(segmentation) => (
-                "spec.patch.depth.segmentation.source".to_owned(),
-                &segmentation.source,
-            ),
-            Depth::Map { source } => ("spec.patch.depth.map.source".to_owned(), source),
-        });
-        all
-    }
 }
 
 impl OutputArtifact {

@@ -183,6 +183,13 @@ impl WebUrl {
         }
     }
 
+    /// Whether this is a place of a service with that base URL; the bare URL is none.
+    pub fn is_below(&self, base: &Self) -> bool {
+        let folder = base.path.trim_end_matches('/');
+        let rest = self.path.strip_prefix(folder);
+        self.origin == base.origin && rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// Where a redirect from this URL leads.
     ///
     /// # Errors
@@ -523,6 +530,34 @@ mod tests {
             assert_eq!(url.request_text(), format!("https://a.example{expected}"));
             assert_eq!(url.file_name(), name.rsplit('\0').next().unwrap());
         }
+    }
+
+    #[test]
+    fn a_service_holds_what_lies_below_its_base_and_nothing_beside_it() {
+        let is_below = |text: &str, base: &str| {
+            let [url, base] = [text, base].map(|text| WebUrl::parse(text).unwrap());
+            url.is_below(&base)
+        };
+        for base in ["https://a.example/b", "https://a.example/b/"] {
+            for path in ["/b/", "/b/c", "/b/b", "/b/?q", "/b//", "/b/c?q"] {
+                let text = format!("https://a.example{path}");
+                assert!(is_below(&text, base), "{text}");
+            }
+            for text in [
+                "https://a.example/",
+                "https://a.example/b",
+                "https://a.example/b?q/",
+                "https://a.example/bc",
+                "https://a.example/c/b/",
+                "https://a.example/B/c",
+                "http://a.example/b/c",
+                "https://a.example:8443/b/c",
+                "https://b.example/b/c",
+            ] {
+                assert!(!is_below(text, base), "{text}");
+            }
+        }
+        assert!(is_below("https://a.example/x/y", "https://a.example"));
     }
 
     #[test]

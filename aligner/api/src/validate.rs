@@ -8,9 +8,10 @@ mod registration;
 
 use std::collections::HashSet;
 
+use crate::document::unknown_kind;
 use crate::{
-    API_VERSION, AlignmentSpec, Depth, KIND, Labels, Landmark, OutputArtifact, Placement,
-    RegistrationParameters, RequestDocument, Resources,
+    API_VERSION, AlignmentSpec, Depth, Labels, Landmark, OutputArtifact, Placement,
+    RegistrationParameters, RequestDocument, RequestSpec, Resources,
 };
 use places::check_places;
 use registration::check_registration;
@@ -56,10 +57,27 @@ pub fn validate(document: &RequestDocument) -> Vec<Violation> {
             format!("is `{}`, expected `{API_VERSION}`", document.api_version),
         );
     }
-    if document.kind != KIND {
-        found.add("kind", format!("is `{}`, expected `{KIND}`", document.kind));
+    if document.kind != document.spec.kind() {
+        found
+            .0
+            .push(unknown_kind(&format!("is `{}`", document.kind)));
     }
-    check_spec(&document.spec, &mut found);
+    match &document.spec {
+        RequestSpec::Alignment(spec) => check_patch(spec, &mut found),
+        RequestSpec::DepthMap(spec) => {
+            let field = "spec.segmentation.labels";
+            check_labels(&spec.segmentation.labels, field, &mut found);
+        }
+    }
+    check_places(&document.spec, &mut found);
+    match &document.spec {
+        RequestSpec::Alignment(spec) => check_work(spec, &mut found),
+        RequestSpec::DepthMap(spec) => {
+            let artifacts = &spec.output.artifacts;
+            check_choices(&mut found, "spec.output.artifacts", artifacts);
+        }
+    }
+    check_scheduling(&document.spec, &mut found);
     found.0
 }
 
@@ -77,7 +95,7 @@ pub fn validate_alignment(
     found.0
 }
 
-fn check_spec(spec: &AlignmentSpec, found: &mut Violations) {
+fn check_patch(spec: &AlignmentSpec, found: &mut Violations) {
     if let Some(template) = &spec.template
         && !is_dns_name(template, 63)
     {
@@ -91,14 +109,15 @@ fn check_spec(spec: &AlignmentSpec, found: &mut Violations) {
         let field = "spec.patch.depth.segmentation.labels";
         check_labels(&segmentation.labels, field, found);
     }
-    check_places(spec, found);
+}
+
+fn check_work(spec: &AlignmentSpec, found: &mut Violations) {
     check_placement(&spec.placement, found);
     check_landmarks(&spec.landmarks, found);
     check_registration(&spec.registration, found);
     check_choices(found, "spec.output.grids", &spec.output.grids);
     check_choices(found, "spec.output.artifacts", &spec.output.artifacts);
     check_maps(spec, found);
-    check_scheduling(spec, found);
 }
 
 fn check_images(spec: &AlignmentSpec, found: &mut Violations) {
@@ -293,18 +312,18 @@ fn check_choices<T: PartialEq + std::fmt::Debug>(found: &mut Violations, field: 
     }
 }
 
-fn check_scheduling(spec: &AlignmentSpec, found: &mut Violations) {
+fn check_scheduling(spec: &RequestSpec, found: &mut Violations) {
     check_range(
         found,
         "spec.activeDeadlineSeconds",
-        spec.active_deadline_seconds,
+        spec.active_deadline_seconds(),
         1,
         604_800,
     );
-    if let Some(ttl) = spec.ttl_seconds_after_finished {
+    if let Some(ttl) = spec.ttl_seconds_after_finished() {
         check_range(found, "spec.ttlSecondsAfterFinished", ttl, 0, 31_536_000);
     }
-    if let Some(Resources { memory, cpu }) = &spec.resources {
+    if let Some(Resources { memory, cpu }) = spec.resources() {
         let suffixes = ["Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"];
         if let Some(value) = memory
             && !is_quantity(value, &suffixes)
@@ -360,6 +379,7 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{DEPTH_MAP_KIND, DepthMapSpec, KIND};
 
     fn minimal() -> Value {
         json!({
@@ -386,8 +406,8 @@ pub(crate) mod tests {
                 other => other[key] = value.clone(),
             }
         }
-        let document: RequestDocument = serde_json::from_value(document).unwrap();
-        validate(&document)
+        let document: RequestDocument<AlignmentSpec> = serde_json::from_value(document).unwrap();
+        validate(&document.erase())
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -396,6 +416,50 @@ pub(crate) mod tests {
     #[test]
     fn the_minimal_request_is_valid_and_so_are_all_defaults() {
         assert_eq!(with(&[]), Vec::<String>::new());
+    }
+
+    fn depth_map(changes: &[(&str, Value)]) -> Vec<String> {
+        let mut document = json!({
+            "apiVersion": API_VERSION, "kind": DEPTH_MAP_KIND, "metadata": {"name": "a"},
+            "spec": {
+                "segmentation": {"source": {"volume": {"claimName": "in", "path": "s.nii.gz"}}},
+                "output": {"destination": {"volume": {"claimName": "out"}}},
+            }
+        });
+        for (pointer, value) in changes {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            document.pointer_mut(parent).unwrap()[key] = value.clone();
+        }
+        let document: RequestDocument<DepthMapSpec> = serde_json::from_value(document).unwrap();
+        validate(&document.erase())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn a_depth_map_is_checked_by_the_same_rules() {
+        assert_eq!(depth_map(&[]), Vec::<String>::new());
+        let labels = json!({"csf": [0], "grey": [0], "white": [2]});
+        let service = json!({"imageService": {"baseUrl": "https://images.example.org"}});
+        let found = depth_map(&[
+            ("/kind", json!(KIND)),
+            ("/spec/segmentation/labels", labels),
+            ("/spec/output/destination", service),
+            ("/spec/activeDeadlineSeconds", json!(0)),
+            ("/spec/resources", json!({"memory": "much"})),
+        ]);
+        for (found, expected) in found.iter().zip([
+            "kind: is `AlignmentRequest`, expected",
+            "spec.segmentation.labels.grey: value 0 is named twice",
+            "spec.output.artifacts: an image service takes",
+            "spec.credentials: is missing",
+            "spec.activeDeadlineSeconds: is 0",
+            "spec.resources.memory: `much`",
+        ]) {
+            assert!(found.starts_with(expected), "{found}");
+        }
+        assert_eq!(found.len(), 6, "{found:?}");
     }
 
     #[test]
@@ -423,7 +487,7 @@ pub(crate) mod tests {
             assert!(output(wrong).is_err());
         }
         assert_eq!(output(json!(255)).unwrap().layer_count.get(), 255);
-        let document: RequestDocument = serde_json::from_value(minimal()).unwrap();
+        let document: RequestDocument<AlignmentSpec> = serde_json::from_value(minimal()).unwrap();
         assert_eq!(document.spec.output.layer_count.get(), 10);
     }
 
@@ -505,7 +569,7 @@ pub(crate) mod tests {
     fn unknown_fields_are_refused() {
         let mut document = minimal();
         document["spec"]["paddding"] = json!(1);
-        let error = serde_json::from_value::<RequestDocument>(document).unwrap_err();
+        let error = serde_json::from_value::<RequestDocument<AlignmentSpec>>(document).unwrap_err();
         assert!(error.to_string().contains("paddding"), "{error}");
     }
 }

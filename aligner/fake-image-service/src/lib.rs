@@ -160,6 +160,14 @@ impl FakeService {
         state.images.push(image);
     }
 
+    /// Stores a segmentation of a token.
+    pub fn put_segmentation(&self, owner: &str, file_name: &str, bytes: Vec<u8>) {
+        let mut state = lock(&self.state);
+        let number = state.images.len();
+        let image = operations::stored(file_name, bytes, Some(owner), true, number);
+        state.images.push(image);
+    }
+
     /// Gives out a file below `/files/`, to everybody; returns its URL.
     pub fn put_file(&self, name: &str, bytes: Vec<u8>) -> String {
         lock(&self.state).files.insert(name.to_owned(), bytes);

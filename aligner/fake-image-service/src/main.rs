@@ -1,4 +1,5 @@
-//! Runs the service by hand: `fake-image-service ADDRESS:PORT TOKEN [FILE.nii.gz…]`.
+//! Runs the service by hand: `fake-image-service ADDRESS:PORT TOKEN [FILE.nii.gz…]`. A file behind
+//! `labels=` is a segmentation.
 
 use std::{io::Write, path::Path, thread, time::Duration};
 
@@ -12,8 +13,17 @@ fn main() -> std::io::Result<()> {
     let service = FakeService::listen(&address)?;
     service.accept(&token);
     for file in arguments {
-        let name = Path::new(&file).file_name().unwrap_or_default();
-        service.put(Some(&token), &name.to_string_lossy(), std::fs::read(&file)?);
+        let (file, labels) = match file.strip_prefix("labels=") {
+            Some(file) => (file, true),
+            None => (file.as_str(), false),
+        };
+        let name = Path::new(file).file_name().unwrap_or_default();
+        let (name, bytes) = (name.to_string_lossy(), std::fs::read(file)?);
+        if labels {
+            service.put_segmentation(&token, &name, bytes);
+        } else {
+            service.put(Some(&token), &name, bytes);
+        }
     }
     writeln!(std::io::stdout(), "{}", service.base())?;
     let mut shown = 0;

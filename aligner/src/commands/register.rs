@@ -2,9 +2,10 @@
 
 use std::num::NonZero;
 
-use alignment_api::{OutputArtifact, Placement, RegistrationParameters, Report, Space};
+use alignment_api::{OutputArtifact, Placement, RegistrationParameters, Space};
 
 use crate::{
+    again,
     cli::RegisterArgs,
     error::Error,
     io::voluba,
@@ -12,9 +13,10 @@ use crate::{
     pipeline,
     progress::Reporter,
     transfers::Transfers,
+    work::Done,
 };
 
-pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Report, Error> {
+pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Done, Error> {
     let file = voluba::read_placement(&args.placement)?;
     let space = args
         .space
@@ -58,10 +60,11 @@ pub(super) fn register(args: &RegisterArgs, reporter: &Reporter) -> Result<Repor
         ],
         layer_count: NonZero::<u8>::MIN,
         transfers: Transfers::default(),
+        command: again::registration(args),
     };
     let violations = job.violations();
     if !violations.is_empty() {
         return Err(Error::Request(violations));
     }
-    pipeline::run(&job, reporter)
+    Ok(Done::Alignment(Box::new(pipeline::run(&job, reporter)?)))
 }

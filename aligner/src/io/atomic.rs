@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alignment_api::{Artifact, ArtifactKind};
 use sha2::{Digest, Sha256};
 
 use crate::observer;
@@ -69,6 +70,25 @@ pub struct Written {
     pub sha256: String,
     /// Size in bytes.
     pub bytes: u64,
+}
+
+impl Written {
+    /// The file as results list it.
+    pub fn into_artifact(self, name: String, kind: ArtifactKind) -> Artifact {
+        Artifact {
+            name,
+            kind,
+            sha256: self.sha256,
+            bytes: self.bytes,
+            neuroglancer_url: None,
+        }
+    }
+}
+
+/// A file's name without its folder.
+pub fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Writes a file under a temporary name in the same folder, flushes it to the disk, and renames it.

@@ -1,8 +1,9 @@
-//! The page of `aligner depth`: the segmentation with lines of equal depth, where depth is known, and
+//! The page of a depth map alone: the segmentation with lines of equal depth, where depth is known, and
 //! how thick the cortex is.
 
 use std::fmt::Write;
 
+use alignment_api::InputFile;
 use rayon::prelude::*;
 
 use super::{
@@ -11,10 +12,7 @@ use super::{
     sections::{END, caption, escape, head, image, view, warnings},
     slice::Slice,
 };
-use crate::{
-    depth::{DepthMap, Tissue},
-    volume::Volume,
-};
+use crate::{depth::Tissue, maps::Maps, volume::Volume};
 
 /// Depths of the lines, and their colours: blue at the pial surface to red at the white matter.
 const LINES: [(f32, [u8; 3]); 5] = [
@@ -29,16 +27,12 @@ const SHADES: [f32; 3] = [0.0, 0.45, 0.8];
 
 /// What the page shows.
 pub struct DepthSubject<'a> {
-    /// File name of the segmentation.
-    pub name: &'a str,
-    /// SHA-256 of that file.
-    pub sha256: &'a str,
+    /// The file of the segmentation.
+    pub file: &'a InputFile,
     /// Its tissues.
     pub tissues: &'a Volume<Tissue>,
     /// What was computed from them.
-    pub map: &'a DepthMap,
-    /// Local thickness in mm, 0 where there is none.
-    pub thickness_mm: &'a Volume<f32>,
+    pub maps: &'a Maps,
     /// What a person should know.
     pub warnings: &'a [String],
 }
@@ -52,14 +46,14 @@ struct Plane {
 
 /// Draws and writes the page.
 pub fn render_depth(subject: &DepthSubject) -> String {
-    let depth = &subject.map.depth;
+    let depth = &subject.maps.depth;
     let planes: Vec<Plane> = Slice::three(&depth.grid, centre(depth))
         .into_par_iter()
         .map(|slice| draw(slice, subject))
         .collect();
     let version = env!("CARGO_PKG_VERSION");
     let mut page = head(
-        &format!("Cortical depth of {}", subject.name),
+        &format!("Cortical depth of {}", subject.file.name),
         &format!("0 at the pial surface, 1 at the white matter, by the aligner {version}"),
     );
     warnings(&mut page, subject.warnings);
@@ -84,14 +78,14 @@ pub fn render_depth(subject: &DepthSubject) -> String {
         page,
         "<h2>Thickness</h2>\n<div class=\"charts\"><div><p>Over the cortex, where it is known.</p>{}</div></div>\n\
          <p class=\"soft\">SHA-256 of the segmentation: <code>{}</code></p>\n{END}",
-        chart::bars(&chart::thickness(subject.thickness_mm)),
-        escape(subject.sha256),
+        chart::bars(&chart::thickness(&subject.maps.lengths_mm)),
+        escape(&subject.file.sha256),
     );
     page
 }
 
 fn draw(slice: Slice, subject: &DepthSubject) -> Plane {
-    let (tissues, map) = (subject.tissues, subject.map);
+    let (tissues, maps) = (subject.tissues, subject.maps);
     let to_voxel = tissues.grid.voxel_to_world.inverse();
     let [nx, ny, _] = tissues.grid.shape;
     let tissue = |point: [f64; 3]| {
@@ -109,11 +103,11 @@ fn draw(slice: Slice, subject: &DepthSubject) -> Plane {
     let mut lines = Picture::coloured(slice.size(), &slice.sample(shade), |shade| {
         [(255.0 * shade) as u8; 3]
     });
-    let depth = slice.sample(interpolator(&map.depth));
+    let depth = slice.sample(interpolator(&maps.depth));
     for (level, colour) in LINES {
         lines.lines(&depth, &[level], colour);
     }
-    let validity = interpolator(&map.validity);
+    let validity = interpolator(&maps.validity);
     let known = slice.sample(|point| match tissue(point) {
         Some(Tissue::Grey) => validity(point),
         _ => f32::NAN,
@@ -164,7 +158,7 @@ fn figures(page: &mut String, subject: &DepthSubject) {
         .tissues
         .values()
         .iter()
-        .zip(subject.map.validity.values());
+        .zip(subject.maps.validity.values());
     let well = pairs
         .filter(|(tissue, validity)| grey(tissue) && **validity >= 0.5)
         .count();
@@ -183,7 +177,7 @@ fn figures(page: &mut String, subject: &DepthSubject) {
         ),
         (
             "Thickness",
-            format!("{:.2} mm (median)", subject.map.median_thickness_mm),
+            format!("{:.2} mm (median)", subject.maps.median_thickness_mm),
         ),
     ];
     page.push_str("<table class=\"narrow\">\n");

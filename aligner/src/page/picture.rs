@@ -6,6 +6,8 @@ const WINDOW: [f64; 2] = [0.01, 0.99];
 const NOTHING: [u8; 3] = [40, 40, 46];
 /// Pixels between pictures side by side.
 const GAP: usize = 8;
+/// Pixels along a side of a tile of a checkerboard.
+const TILE: usize = 24;
 
 /// Colours, row by row from the top.
 pub(super) struct Picture {
@@ -108,6 +110,22 @@ impl Picture {
     }
 }
 
+/// Values of two pictures in tiles, in turn: what goes on across the borders of the tiles matches.
+pub(super) fn checkerboard([width, _]: [usize; 2], first: &[f32], second: &[f32]) -> Vec<f32> {
+    let tiles = first.iter().zip(second).enumerate();
+    tiles
+        .map(|(i, (first, second))| {
+            let [column, row] = [i % width, i / width].map(|pixel| pixel / TILE);
+            *[first, second][(column + row) % 2]
+        })
+        .collect()
+}
+
+/// Depth from black at the pial surface to white at the white matter.
+pub(super) fn depth_grey(depth: f32) -> [u8; 3] {
+    [(depth * 255.0).clamp(0.0, 255.0) as u8; 3]
+}
+
 /// Whether a level lies between two values. False for NaN.
 fn crosses(a: f32, b: f32, level: f32) -> bool {
     (a < level && b >= level) || (b < level && a >= level)
@@ -140,6 +158,19 @@ mod tests {
             [false, true, false, false, false, true, false, false]
         );
         assert_eq!(picture.rgb[3], NOTHING);
+    }
+
+    #[test]
+    fn tiles_come_from_both_pictures_in_turn() {
+        let size = [2 * TILE + 1, TILE + 1];
+        let values = |value: f32| vec![value; size[0] * size[1]];
+        let board = checkerboard(size, &values(0.0), &values(1.0));
+        let at = |column: usize, row: usize| board[column + row * size[0]];
+        assert_eq!([at(0, 0), at(TILE, 0), at(2 * TILE, 0)], [0.0, 1.0, 0.0]);
+        assert_eq!(
+            [at(0, TILE), at(TILE - 1, TILE), at(TILE, TILE)],
+            [1.0, 1.0, 0.0]
+        );
     }
 
     #[test]

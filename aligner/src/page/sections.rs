@@ -71,15 +71,22 @@ fn pictures(page: &mut String, planes: &[Plane]) {
          <p>The patch, with lines at its surfaces and in the middle of its cortex\
          <i class=\"key\" style=\"background:{patch}\"></i>patch\
          <i class=\"key\" style=\"background:{template}\"></i>template, carried onto the patch.\n\
-         The nearer the lines, the better depth matches.</p>\n\
+         The nearer the lines, the better depth matches. On the checkerboard, tiles show the depth of the patch and\n\
+         of the template in turn: bands that go on across the tiles match.</p>\n\
          <input type=\"radio\" name=\"show\" id=\"show-after\" checked><label for=\"show-after\">after</label>\n\
          <input type=\"radio\" name=\"show\" id=\"show-before\"><label for=\"show-before\">before (placement alone)</label>\n\
+         <input type=\"radio\" name=\"show\" id=\"show-tiles\"><label for=\"show-tiles\">checkerboard, after</label>\n\
          <div class=\"planes\">\n"
     );
     for plane in planes {
         let caption = caption(&plane.slice);
         let views = image(&plane.after, "after", &format!("{caption}, after"))
-            + &image(&plane.before, "before", &format!("{caption}, before"));
+            + &image(&plane.before, "before", &format!("{caption}, before"))
+            + &image(
+                &plane.tiles,
+                "tiles",
+                &format!("{caption}, both depths in tiles"),
+            );
         page.push_str(&view(&plane.slice, &views));
     }
     page.push_str("</div>\n");
@@ -301,12 +308,12 @@ fn parameters(page: &mut String, report: &Report) {
     let _ = write!(
         page,
         "<h2>To do it again</h2>\n\
-         <p>The same request with the same files and the aligner {} gives the same bytes:\n\
-         <code>aligner run REQUEST.yaml --claim NAME=FOLDER … --template {}=FILE</code></p>\n\
+         <p>The same files, and the same request if there was one, give the same bytes with the aligner {}:\n\
+         <code>{}</code></p>\n\
          <details><summary>Placement, patch to template, physical space (RAS, mm)</summary><pre>{matrix}</pre></details>\n\
          <details><summary>Parameters</summary><pre>{}</pre></details>\n",
         escape(&report.aligner_version),
-        escape(&report.template),
+        escape(&report.command),
         escape(&parameters),
     );
 }

@@ -139,6 +139,11 @@ fn depth_then_register_agrees_with_the_whole_request() {
     let register: Report =
         serde_json::from_slice(&fs::read(path("reg/report.json")).unwrap()).unwrap();
     assert_eq!(register.patch_to_template, report.patch_to_template);
+    assert!(
+        register
+            .command
+            .starts_with("aligner register --fixed FILE")
+    );
     assert!(register.quality.depth_residual_after < 0.5 * register.quality.depth_residual_before);
     assert_eq!(
         files(&path("reg")).keys().collect::<Vec<_>>(),

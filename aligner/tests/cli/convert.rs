@@ -11,6 +11,7 @@ use crate::{assert_exit, call, data, error_text, report, root, run_changed};
 fn files(folder: &std::path::Path) -> [String; 2] {
     let text = fs::read_to_string(root().join("examples/request.yaml")).unwrap();
     let spec = aligner::job::parse_request(&text).unwrap().spec;
+    let spec = spec.alignment().unwrap();
     let [matrix, pairs] = ["matrix.txt", "pairs.csv"].map(|name| folder.join(name));
     voluba::write_placement(&matrix, &spec.placement.matrix, Space::Viewer).unwrap();
     voluba::write_landmarks(&pairs, &spec.landmarks, Space::Viewer).unwrap();
@@ -133,7 +134,7 @@ fn mirror_x(text: &str) -> String {
     let header = aligner::io::nifti::read_header(&data("patch_segmentation.nii.gz")).unwrap();
     let width = header.grid.shape[0] as f64 * header.grid.spacing()[0];
     let mut rows = String::new();
-    for [a, b, c, d] in request.spec.placement.matrix {
+    for [a, b, c, d] in request.spec.alignment().unwrap().placement.matrix {
         write!(rows, "\n    - [{}, {b}, {c}, {}]", -a, d + a * width).unwrap();
     }
     let start = text.find("    matrix:").unwrap();

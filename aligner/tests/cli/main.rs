@@ -9,6 +9,7 @@
 
 mod commands;
 mod convert;
+mod depth_map;
 mod mistakes;
 mod page;
 mod results;

@@ -44,8 +44,8 @@ fn the_page_holds_its_pictures_and_nothing_from_elsewhere() {
     let results = results.join("example");
     let page = fs::read_to_string(results.join("report.html")).unwrap();
 
-    // Three planes before and after, and the Jacobian in each.
-    assert_self_contained(&page, 9, 2);
+    // Three planes before, after, and in tiles, and the Jacobian in each.
+    assert_self_contained(&page, 12, 2);
     assert!(page.contains("&lt;b onclick=&#39;x()&#39;&gt;pair &amp; co&lt;/b&gt;"));
     assert!(!page.contains("<b onclick"));
 
@@ -64,6 +64,10 @@ fn the_page_holds_its_pictures_and_nothing_from_elsewhere() {
     for warning in &report.warnings {
         assert!(page.contains(warning.split(['&', '<', '>', '"', '\'']).next().unwrap()));
     }
+    let command =
+        "aligner run REQUEST --template example=FILE --claim patches=FOLDER --claim results=FOLDER";
+    assert_eq!(report.command, command);
+    assert!(page.contains(&format!("<code>{command}</code>")));
 }
 
 #[test]

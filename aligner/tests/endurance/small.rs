@@ -71,6 +71,7 @@ fn cube<T: Copy>(values: &[T], shape: [usize; 3]) -> Vec<T> {
 /// The example's placement between the physical spaces.
 fn patch_to_template(request: &Path, grid: &Grid) -> Affine {
     let RequestDocument { spec, .. } = aligner::job::read_request(request).unwrap();
+    let spec = spec.alignment().unwrap();
     let Placement { space, .. } = spec.placement;
     assert_eq!(space, Space::Viewer);
     placement::patch_to_template(grid, &spec.placement).unwrap()

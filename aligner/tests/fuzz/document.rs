@@ -1,11 +1,14 @@
 //! Request documents, YAML and JSON.
 
-use aligner::job::{self, Job, Mounts};
+use aligner::{
+    job::{self, Mounts},
+    work::Work,
+};
 use fastrand::Rng;
 
 use crate::{MEMORY, Reached};
 
-const SEED: &str = "apiVersion: voluba.ebrains.eu/v1alpha1
+const ALIGNMENT: &str = "apiVersion: voluba.ebrains.eu/v1alpha1
 kind: AlignmentRequest
 metadata: {name: a}
 spec:
@@ -17,6 +20,15 @@ spec:
   landmarks: [{name: l, template: [1, 2, 3], patch: [4, 5, 6], weight: 2, active: true}]
   registration: {preset: fast}
   output: {destination: {volume: {claimName: c, path: o}}, grids: [patch], artifacts: [images, report]}
+";
+
+const DEPTH_MAP: &str = "apiVersion: voluba.ebrains.eu/v1alpha1
+kind: DepthMapRequest
+metadata: {name: a, uid: 0a1b2c3d-0000}
+spec:
+  segmentation: {source: {volume: {claimName: c, path: s.nii}}, labels: {csf: [0], grey: [1, 2], white: [3]}}
+  output: {destination: {volume: {claimName: c, path: o}}, artifacts: [depth, layers, report], layerCount: 8}
+  activeDeadlineSeconds: 60
 ";
 
 /// What YAML and JSON are made of, and what has broken parsers and validators before.
@@ -87,7 +99,12 @@ const PIECES: &[&str] = &[
 const BYTES_PER_BYTE: usize = 4096;
 
 pub(crate) fn request(random: &mut Rng) -> Reached {
-    let mut text = SEED.to_owned();
+    let seed = if random.u8(..4) == 0 {
+        DEPTH_MAP
+    } else {
+        ALIGNMENT
+    };
+    let mut text = seed.to_owned();
     for _ in 0..random.u8(..5) {
         mutate(&mut text, random);
     }
@@ -111,15 +128,18 @@ pub(crate) fn request(random: &mut Rng) -> Reached {
         templates: vec![("t".to_owned(), "/nowhere/t.nii".into())],
         ..Mounts::default()
     };
-    match Job::from_request(&document, &mounts) {
-        Ok(job) => {
+    let inside = |path: &std::path::Path| {
+        path.starts_with("/nowhere") && !path.components().any(|part| part.as_os_str() == "..")
+    };
+    match Work::from_request(&document, &mounts) {
+        Ok(Work::Alignment(job)) => {
             let matrix = job.placement.matrix.iter().flatten();
             assert!(matrix.clone().all(|value| value.is_finite()));
-            let inside = |path: &std::path::Path| {
-                path.starts_with("/nowhere")
-                    && !path.components().any(|part| part.as_os_str() == "..")
-            };
             assert!(inside(&job.folder) && job.images.iter().all(|image| inside(&image.path)));
+            Reached::End
+        }
+        Ok(Work::DepthMap(job)) => {
+            assert!(inside(&job.folder) && inside(&job.segmentation));
             Reached::End
         }
         Err(_) => Reached::Inside,

@@ -79,8 +79,13 @@ const TARGETS: &[Target] = &[
     },
 ];
 
-/// Inputs of each target that a long run shall have.
+/// Inputs of each target that are once recorded.
 const ENOUGH: u64 = 10_000_000;
+/// Time of each target in `make soak`.
+const LONG: Duration = Duration::from_secs(60);
+/// Inputs so far beyond the first of their round: one call asks a service several times, and each answer
+/// is one.
+pub(crate) static FURTHER: AtomicU64 = AtomicU64::new(0);
 /// Panics so far, those of other threads included: whoever waits for them may not notice.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
@@ -142,22 +147,25 @@ fn timed(target: &Target, round: u64, seed: u64, slowest: &mut Duration) -> Reac
 
 fn fuzz(target: &Target, seed: u64, seconds: Duration, inputs: Option<u64>) {
     let start = Instant::now();
-    let (mut count, mut inside, mut accepted) = (0_u64, 0_u64, 0_u64);
+    let (mut rounds, mut inside, mut accepted) = (0_u64, 0_u64, 0_u64);
+    let further = FURTHER.load(Ordering::Relaxed);
+    let count = |rounds: u64| rounds + FURTHER.load(Ordering::Relaxed) - further;
     let mut slowest = Duration::ZERO;
-    let more = |count: u64| match inputs {
-        Some(inputs) => count < inputs,
+    let more = |rounds: u64| match inputs {
+        Some(inputs) => count(rounds) < inputs,
         None => start.elapsed() < seconds,
     };
-    while more(count) {
-        let round = seed.wrapping_mul(1 << 40).wrapping_add(count);
+    while more(rounds) {
+        let round = seed.wrapping_mul(1 << 40).wrapping_add(rounds);
         let reached = timed(target, round, seed, &mut slowest);
         inside += u64::from(!matches!(reached, Reached::Nothing));
         accepted += u64::from(matches!(reached, Reached::End));
-        count += 1;
+        rounds += 1;
     }
-    let percent = |part: u64| 100.0 * part as f64 / count.max(1) as f64;
+    let count = count(rounds);
+    let percent = |part: u64| 100.0 * part as f64 / rounds.max(1) as f64;
     println!(
-        "fuzz {}: {count} inputs in {:.0} s, {:.1} % past the header, {:.1} % accepted, slowest {:.3} s",
+        "fuzz {}: {count} inputs in {rounds} rounds in {:.0} s, {:.1} % past the header, {:.1} % accepted, slowest {:.3} s",
         target.name,
         start.elapsed().as_secs_f64(),
         percent(inside),
@@ -165,11 +173,21 @@ fn fuzz(target: &Target, seed: u64, seconds: Duration, inputs: Option<u64>) {
         slowest.as_secs_f64()
     );
     println!("figure fuzz-{}-panics 0 of {count} bar 0 ok", target.name);
-    let verdict = if count >= ENOUGH { "ok" } else { "short" };
-    println!(
-        "figure fuzz-{}-inputs {count} inputs bar {ENOUGH} {verdict}",
-        target.name
-    );
+    let verdict = |met: bool| if met { "ok" } else { "short" };
+    match inputs {
+        Some(_) => println!(
+            "figure fuzz-{}-inputs {count} inputs bar {ENOUGH} {}",
+            target.name,
+            verdict(count >= ENOUGH)
+        ),
+        None => println!(
+            "figure fuzz-{}-time {} s bar {} {}",
+            target.name,
+            seconds.as_secs(),
+            LONG.as_secs(),
+            verdict(seconds >= LONG)
+        ),
+    }
     assert!(
         percent(inside) > 20.0,
         "{}: too few inputs get inside",

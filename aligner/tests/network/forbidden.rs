@@ -210,11 +210,11 @@ fn no_vector_reaches_a_server_that_is_not_allowed() {
         vectors += 1;
     }
     let connections = listener.connections();
-    println!("forgery: {vectors} vectors, {connections} connections");
     assert!(
         vectors >= 60 && connections == 0,
         "{connections} connections"
     );
+    println!("figure forgery-connections {connections} of {vectors} vectors bar 0 ok");
 }
 
 #[test]
@@ -268,12 +268,26 @@ fn a10_redirects_lead_nowhere_but_to_the_same_origin() {
             assert_eq!(scene.fetch_image("a").unwrap(), volume(1));
         }
     }
-    println!(
-        "redirects: {vectors} vectors, {} connections",
-        listener.connections()
-    );
     assert_eq!(listener.connections(), 0);
     assert_eq!(other.connections(), 0);
+    println!("figure redirect-connections 0 of {vectors} vectors bar 0 ok");
+}
+
+#[test]
+fn a10_a_token_stays_in_its_service_when_a_redirect_leaves_it() {
+    let scene = Scene::new();
+    let beside = scene.server.put_file("b", volume(1));
+    for status in [301, 302, 303, 307, 308] {
+        let before = scene.server.journal().len();
+        let fault = Fault::redirect(status, &beside);
+        scene.server.fail(Call::Download, 1, fault);
+        assert_eq!(scene.fetch_image("a").unwrap(), volume(1));
+        let tokens: Vec<_> = scene.server.journal()[before..]
+            .iter()
+            .map(|record| record.header("authorization").is_some())
+            .collect();
+        assert_eq!(tokens, [true, false]);
+    }
 }
 
 #[test]
@@ -340,6 +354,6 @@ fn twenty_legal_urls_work() {
         assert_eq!(found.unwrap_or_else(|e| panic!("{text}: {e}")), bytes);
         works += 1;
     }
-    println!("legal: {works} of 20 URLs work");
     assert_eq!(works, 20);
+    println!("figure legal-urls {works} of 20 bar 20 ok");
 }

@@ -31,7 +31,7 @@ use aligner::{
         image_service::ImageService,
         limits::{Clock, Limits},
         policy::Policy,
-        token::TokenFile,
+        token::{TokenFile, TokenSource},
     },
     observer::{Cancel, Interrupted, Silent},
 };
@@ -134,7 +134,7 @@ impl Scene {
         let clock = FastClock::new();
         let network = Network {
             policy: Policy::new(&[], &[origin(&server.origin())]),
-            token: Some(TokenFile(token)),
+            token: Some(TokenSource::File(TokenFile(token))),
             clock: clock.clone(),
             limits: Limits {
                 window: Duration::from_millis(400),

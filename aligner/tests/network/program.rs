@@ -176,7 +176,8 @@ fn assert_view(link: &str, artifacts: &[alignment_api::Artifact]) {
     // The example's placement is in the viewer's space: it stands there as it is, in nm.
     let text = fs::read_to_string(root().join("examples/image-service.yaml")).unwrap();
     let request = aligner::job::parse_request(&text).unwrap();
-    for (row, expected) in request.spec.placement.matrix.iter().take(3).enumerate() {
+    let spec = request.spec.alignment().unwrap();
+    for (row, expected) in spec.placement.matrix.iter().take(3).enumerate() {
         for (column, expected) in expected.iter().enumerate() {
             let (scale, tolerance) = if column == 3 { (1e6, 2.0) } else { (1.0, 1e-6) };
             let found = source["transform"]["matrix"][row][column].as_f64().unwrap();
@@ -257,6 +258,55 @@ fn the_example_comes_from_an_image_service_and_goes_back() {
     assert_eq!(run.server.uploads(), uploads);
 }
 
+/// A depth map alone, of the same segmentation.
+fn depth_map(source: &str, destination: &str, more: &str) -> String {
+    format!(
+        "apiVersion: voluba.ebrains.eu/v1alpha1\nkind: DepthMapRequest\nmetadata: {{name: depth, uid: 0a1b2c3d-1111}}\nspec:\n  segmentation: {{source: {source}}}\n  output: {{destination: {destination}{more}}}\n"
+    )
+}
+
+#[test]
+fn a_depth_map_alone_comes_from_an_image_service_and_goes_back() {
+    let mut run = Run::new();
+    let base = run.server.base();
+    let source = format!("{{imageService: {{baseUrl: \"{base}\", name: patch_segmentation}}}}");
+    let destination = format!("{{imageService: {{baseUrl: \"{base}\"}}}}");
+    let credentials = "  credentials: {secretName: my-token}\n";
+    run.text = depth_map(&source, &destination, ", artifacts: [depth]") + credentials;
+    run.assert_ends(&run.run(), ExitCode::Success);
+    let stored = run.server.images();
+    let names: Vec<&str> = stored[2..].iter().map(|image| &*image.name).collect();
+    assert_eq!(
+        names,
+        [
+            "patch_segmentation-equivolumetric-depth-0a1b2c3d",
+            "patch_segmentation-depth-validity-0a1b2c3d"
+        ]
+    );
+    assert!(stored[2..].iter().all(|image| !image.segmentation));
+    let result = run.message().result.unwrap();
+    assert!(result.quality.is_none() && result.depth.is_some());
+    for (artifact, name) in result.artifacts.iter().zip(names) {
+        assert_eq!(artifact.name, name);
+        assert_shown(&run.server, artifact.neuroglancer_url.as_deref().unwrap());
+    }
+    // Again, as a second pod would: nothing is stored twice.
+    let uploads = run.server.uploads();
+    run.assert_ends(&run.run(), ExitCode::Success);
+    assert_eq!(run.server.uploads(), uploads);
+    // To a claim, everything; and the same bytes.
+    run.text = depth_map(&source, "{volume: {claimName: results}}", "") + credentials;
+    run.assert_ends(&run.run(), ExitCode::Success);
+    assert_eq!(run.server.uploads(), uploads);
+    let depth = "patch_segmentation-equivolumetric-depth.nii.gz";
+    let local = fs::read(run.results().join(depth)).unwrap();
+    assert_eq!(sha256(&local), sha256(&stored[2].bytes));
+    assert!(run.results().join("report.json").exists());
+    // Without the token.
+    run.server.revoke(TOKEN);
+    run.assert_ends(&run.run(), ExitCode::Unauthorized);
+}
+
 #[test]
 fn inputs_come_from_a_web_server_and_results_go_to_a_claim() {
     let mut run = Run::new();
@@ -324,6 +374,7 @@ fn what_is_missing_on_the_command_line_is_said_with_the_line_to_add() {
 #[test]
 fn every_fault_ends_with_its_code_and_without_a_secret() {
     let reply = || REPLY.to_owned();
+    let mut ended = 0;
     for (call, fault, expected) in [
         (
             Call::List,
@@ -384,7 +435,10 @@ fn every_fault_ends_with_its_code_and_without_a_secret() {
             "{fault:?}"
         );
         assert_eq!(run.server.uploads(), 0);
+        ended += 1;
     }
+    println!("figure fault-exit-codes {ended} of 10 bar 10 ok");
+    assert_eq!(ended, 10);
 }
 
 #[test]

@@ -27,7 +27,8 @@ use crate::{hex, stop::Cancel};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Download<'a> {
     pub(super) url: &'a WebUrl,
-    pub(super) with_token: bool,
+    /// As in [`Ask`].
+    pub(super) token_below: Option<&'a WebUrl>,
     /// Lower-case hexadecimal.
     pub(super) sha256: Option<&'a str>,
     pub(super) to: &'a Path,
@@ -63,7 +64,7 @@ impl Network {
         let partial = Arc::new(Mutex::new(Partial::default()));
         retry::until_done(self, &shown, stop, || {
             let known = lock(&partial).clone();
-            let mut ask = Ask::get(what.url.clone(), what.with_token);
+            let mut ask = Ask::get(what.url.clone(), what.token_below);
             if let (Some(version), true) = (&known.version, known.bytes > 0) {
                 ask.headers
                     .push(("Range", format!("bytes={}-", known.bytes)));

@@ -11,7 +11,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -40,18 +39,18 @@ pub(super) struct Ask {
     pub(super) url: WebUrl,
     /// Further headers.
     pub(super) headers: Vec<(&'static str, String)>,
-    /// Whether the token goes with it.
-    pub(super) with_token: bool,
+    /// The base URL of the service that the token is for; without one, the token does not go with it.
+    pub(super) token_below: Option<WebUrl>,
     /// What is sent; nothing is sent with a GET.
     pub(super) upload: Option<Multipart>,
 }
 
 impl Ask {
-    pub(super) fn get(url: WebUrl, with_token: bool) -> Self {
+    pub(super) fn get(url: WebUrl, token_below: Option<&WebUrl>) -> Self {
         Self {
             url,
             headers: Vec::new(),
-            with_token,
+            token_below: token_below.cloned(),
             upload: None,
         }
     }
@@ -86,19 +85,23 @@ impl Network {
                 url: shown.clone(),
                 problem,
             })?;
-        let token = match (ask.with_token, &self.token) {
-            (true, Some(file)) => file.read()?.header(),
+        let token = match (&ask.token_below, &self.token) {
+            (Some(_), Some(source)) => source.read()?.header(),
             _ => None,
         };
         let agent = connect::agent(self, ask.url.origin(), reach);
         let moved = Arc::new(AtomicU64::new(0));
         let (send, receive) = mpsc::sync_channel(1);
         let (worker_agent, worker_moved) = (agent.clone(), moved.clone());
-        thread::spawn(move || {
+        let work = move || {
             let result = talk(&worker_agent, ask, token.as_ref(), &worker_moved).and_then(read);
             // Nobody listens any more if the exchange was given up.
             let _ = send.send(result);
-        });
+        };
+        // A limit of processes may be reached, and be left again.
+        self.workers
+            .begin(Box::new(work))
+            .map_err(|error| Fault::passing(format!("no thread could be started: {error}")))?;
         watch(agent, &moved, &receive, &self.limits, &shown, stop)
     }
 }
@@ -162,11 +165,12 @@ fn watch<T>(
     }
 }
 
-/// Sends the request, and follows redirects within the origin.
+/// Sends the request, and follows redirects within the origin. The token does not leave its service
+/// with them: others may share the origin.
 fn talk(
     agent: &Agent,
     mut ask: Ask,
-    token: Option<&HeaderValue>,
+    mut token: Option<&HeaderValue>,
     moved: &Arc<AtomicU64>,
 ) -> Result<Reply, Fault> {
     for _ in 0..=MOST_REDIRECTS {
@@ -201,6 +205,10 @@ fn talk(
             let refusal = forbidden("to another origin, which is not followed");
             let next = Box::new(next);
             return Err(Fault::Elsewhere { next, refusal });
+        }
+        let inside = |base: &WebUrl| next.is_below(base);
+        if !ask.token_below.as_ref().is_some_and(inside) {
+            token = None;
         }
         ask.url = next;
     }
@@ -344,7 +352,38 @@ impl<R: Read> Read for Counted<R> {
 
 #[cfg(test)]
 mod tests {
+    use alignment_api::Origin;
+
     use super::*;
+    use crate::{
+        policy::Policy,
+        stop::AtSignal,
+        worker::{Work, Workers},
+    };
+
+    #[derive(Debug)]
+    struct NoThread;
+
+    impl Workers for NoThread {
+        fn begin(&self, _: Work) -> io::Result<()> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_had_now_may_be_had_later() {
+        let network = Network {
+            policy: Policy::new(&[Origin::parse("http://a.example").unwrap()], &[]),
+            workers: Arc::new(NoThread),
+            ..Network::default()
+        };
+        let ask = Ask::get(WebUrl::parse("http://a.example/x").unwrap(), None);
+        let fault = network.exchange(ask, &AtSignal, |_| Ok(())).unwrap_err();
+        assert!(
+            matches!(&fault, Fault::Passing { problem, .. } if problem.contains("thread")),
+            "{fault:?}"
+        );
+    }
 
     #[test]
     fn a_wait_may_be_asked_for_in_seconds_or_until_a_date() {

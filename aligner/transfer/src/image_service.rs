@@ -37,12 +37,23 @@ pub struct Volume<'a> {
 }
 
 /// An entry of the list; the rest of it does not matter here.
-#[derive(Debug, Deserialize)]
-struct Entry {
-    name: String,
+#[derive(Clone, Debug, Deserialize)]
+pub struct Entry {
+    /// What the image is called.
+    pub name: String,
     /// Whatever is there: what is odd in it is no reason to not see the name.
     #[serde(default)]
     links: serde_json::Value,
+    #[serde(default)]
+    extra: serde_json::Value,
+}
+
+impl Entry {
+    /// Whether its values are labels. Where the service does not say, they are not.
+    pub fn is_segmentation(&self) -> bool {
+        let type_ = self.extra.pointer("/neuroglancer/type");
+        type_.and_then(serde_json::Value::as_str) == Some("segmentation")
+    }
 }
 
 /// What an upload answers.
@@ -111,7 +122,7 @@ impl ImageService {
             let url = self.base.child(&["download", &format!("{name}{ending}")]);
             let download = Download {
                 url: &url,
-                with_token: true,
+                token_below: Some(&self.base),
                 sha256: None,
                 to,
             };
@@ -158,10 +169,21 @@ impl ImageService {
     }
 
     /// All images that the token may see.
-    fn entries(&self, network: &Network, stop: &dyn Cancel) -> Result<Vec<Entry>, NetError> {
+    ///
+    /// # Errors
+    /// [`NetError`].
+    pub fn entries(&self, network: &Network, stop: &dyn Cancel) -> Result<Vec<Entry>, NetError> {
         let url = self.base.child(&["list"]);
-        retry::until_done(network, &url.shown(), stop, || {
-            ask_list(&url, network, stop)
+        retry::until_done(network, &url.shown(), stop, || self.ask_list(network, stop))
+    }
+
+    /// The list, asked for once.
+    fn ask_list(&self, network: &Network, stop: &dyn Cancel) -> Result<Vec<Entry>, Fault> {
+        let most = network.limits.list_bytes;
+        let ask = Ask::get(self.base.child(&["list"]), Some(&self.base));
+        network.exchange(ask, stop, move |reply| {
+            status_fault(&reply)?;
+            json(reply, most)
         })
     }
 
@@ -173,11 +195,10 @@ impl ImageService {
         network: &Network,
         stop: &dyn Cancel,
     ) -> Result<Option<String>, Fault> {
-        let url = self.base.child(&["list"]);
         for seconds in LIST_PAUSES.into_iter().take(looks) {
             let pause = Duration::from_secs(seconds);
             network.clock.pause(pause, stop)?;
-            let entries = ask_list(&url, network, stop)?;
+            let entries = self.ask_list(network, stop)?;
             let exact = entries.iter().find(|entry| entry.name == wanted);
             let renamed = || entries.iter().find(|entry| entry.name.starts_with(wanted));
             if let Some(entry) = exact.or_else(renamed) {
@@ -211,7 +232,7 @@ impl ImageService {
         let ask = Ask {
             url: self.base.child(&[to]),
             headers,
-            with_token: true,
+            token_below: Some(self.base.clone()),
             upload: Some(form),
         };
         let most = network.limits.list_bytes;
@@ -252,16 +273,6 @@ impl ImageService {
         let _ = std::fs::remove_file(&stored);
         if same { Ok(name) } else { Err(taken()) }
     }
-}
-
-/// The list, asked for once.
-fn ask_list(url: &WebUrl, network: &Network, stop: &dyn Cancel) -> Result<Vec<Entry>, Fault> {
-    let most = network.limits.list_bytes;
-    let ask = Ask::get(url.clone(), true);
-    network.exchange(ask, stop, move |reply| {
-        status_fault(&reply)?;
-        json(reply, most)
-    })
 }
 
 /// Longest path of a layer in bytes.

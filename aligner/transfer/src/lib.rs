@@ -5,7 +5,7 @@
 //! |---|---|
 //! | which URLs, which addresses | [`policy`], `address`: pure |
 //! | how names become addresses that were judged | `connect` |
-//! | one request and its answer, watched | `exchange` |
+//! | one request and its answer, watched | `exchange`, on a [`worker`] |
 //! | when to try again | `retry`: pure but for its loop |
 //! | a whole file or none | `download` |
 //! | a large file, over several runs of a program | `resume` |
@@ -28,6 +28,7 @@ mod resume;
 mod retry;
 pub mod stop;
 pub mod token;
+pub mod worker;
 
 use std::{
     path::Path,
@@ -35,7 +36,8 @@ use std::{
 };
 
 use alignment_api::WebUrl;
-use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+pub use ureq::tls::RootCerts;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use crate::stop::Cancel;
 use connect::{Lookup, SystemLookup, Tcp, Wire};
@@ -46,7 +48,8 @@ use image_service::{ImageService, Volume};
 use limits::{Clock, Limits, SystemClock};
 use policy::Policy;
 pub use resume::Load;
-use token::TokenFile;
+use token::TokenSource;
+use worker::{Threads, Workers};
 
 /// What transfers need to know.
 #[derive(Debug)]
@@ -55,14 +58,16 @@ pub struct Network {
     pub policy: Policy,
     /// How long and how much.
     pub limits: Limits,
-    /// Where the token lies.
-    pub token: Option<TokenFile>,
+    /// Where the token comes from.
+    pub token: Option<TokenSource>,
     /// In which time.
     pub clock: Arc<dyn Clock>,
     /// Who knows names.
     pub lookup: Arc<dyn Lookup>,
     /// By which way.
     pub wire: Arc<dyn Wire>,
+    /// Where exchanges run.
+    pub workers: Arc<dyn Workers>,
     /// Which certificate authorities are trusted.
     pub roots: RootCerts,
     /// Bytes that downloads have taken so far.
@@ -79,6 +84,7 @@ impl Default for Network {
             clock: Arc::new(SystemClock::default()),
             lookup: Arc::new(SystemLookup),
             wire: Arc::new(Tcp),
+            workers: Arc::new(Threads),
             roots: RootCerts::WebPki,
             downloaded: AtomicU64::new(0),
         }
@@ -153,7 +159,7 @@ impl Source for HttpSource {
     fn fetch(&self, to: &Path, network: &Network, stop: &dyn Cancel) -> Result<(), NetError> {
         let download = Download {
             url: &self.url,
-            with_token: false,
+            token_below: None,
             sha256: Some(&self.sha256),
             to,
         };

@@ -107,7 +107,7 @@ impl Network {
         let mut url = what.url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let known = lock(partial).clone();
-            let mut ask = Ask::get(url, false);
+            let mut ask = Ask::get(url, None);
             if known.bytes > 0 {
                 ask.headers
                     .push(("Range", format!("bytes={}-", known.bytes)));

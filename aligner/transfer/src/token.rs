@@ -1,4 +1,5 @@
-//! The bearer token: read from its file for each call, since whoever mounts it may replace it.
+//! The bearer token: read from its file for each call, since whoever mounts it may replace it, or held
+//! by a program that was handed it.
 
 use std::{
     fmt, fs,
@@ -20,7 +21,30 @@ const LONGEST_TOKEN: usize = 16 << 10;
 #[derive(Clone, Debug)]
 pub struct TokenFile(pub PathBuf);
 
+/// Where the token comes from.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    /// A file, read for each call.
+    File(TokenFile),
+    /// Memory.
+    Held(Token),
+}
+
+impl TokenSource {
+    /// The token as it is now.
+    ///
+    /// # Errors
+    /// As [`TokenFile::read`].
+    pub fn read(&self) -> Result<Token, NetError> {
+        match self {
+            Self::File(file) => file.read(),
+            Self::Held(token) => Ok(token.clone()),
+        }
+    }
+}
+
 /// A token. Never shown, overwritten when it is no longer needed.
+#[derive(Clone)]
 pub struct Token(Zeroizing<String>);
 
 impl fmt::Debug for Token {
@@ -50,16 +74,27 @@ impl TokenFile {
         if token.is_empty() {
             return Err(fail("is empty".to_owned()));
         }
-        if token.len() > LONGEST_TOKEN || !token.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(fail(format!(
+        Token::new(token).ok_or_else(|| {
+            fail(format!(
                 "holds no token: expected at most {LONGEST_TOKEN} ASCII characters without spaces"
-            )));
-        }
-        Ok(Token(Zeroizing::new(token.to_owned())))
+            ))
+        })
     }
 }
 
 impl Token {
+    /// A token, if the text can be one.
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (1..=LONGEST_TOKEN).contains(&text.len());
+        (fits && text.chars().all(|c| c.is_ascii_graphic()))
+            .then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The token itself, for whoever has to hand it on.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Value of the header `Authorization`, marked as secret.
     pub(super) fn header(&self) -> Option<HeaderValue> {
         let text = Zeroizing::new(format!("Bearer {}", *self.0));

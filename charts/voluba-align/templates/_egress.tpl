@@ -5,12 +5,20 @@
 {{- end }}
 {{- end }}
 
-{{- /* Egress rules of aligner pods: DNS and one rule for each port of the allowed origins, then those of
-the values. A policy knows no host names, so the aligner itself keeps to the names and addresses. */}}
+{{- /* Egress rules of aligner pods: DNS and the allowed origins, then those of the values. */}}
 {{- define "voluba-align.alignerEgress" -}}
 {{- if .Values.allowedOrigins }}
 - ports: {{- include "voluba-align.dnsPorts" . | trim | nindent 2 }}
+{{ include "voluba-align.originEgress" . | trim }}
 {{- end }}
+{{- with .Values.networkPolicy.alignerEgress }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* One egress rule for each port of the allowed origins. A policy knows no host names, so the program
+itself keeps to the names and addresses. */}}
+{{- define "voluba-align.originEgress" -}}
 {{- $seen := dict }}
 {{- range .Values.allowedOrigins }}
 {{- $scheme := ternary "443" "80" (hasPrefix "https:" .origin) }}
@@ -30,8 +38,5 @@ the values. A policy knows no host names, so the aligner itself keeps to the nam
       except: ["::/8", "64:ff9b::/96", "fc00::/7", "fe80::/10", "ff00::/8"]
   {{- end }}
 {{- end }}
-{{- end }}
-{{- with .Values.networkPolicy.alignerEgress }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}

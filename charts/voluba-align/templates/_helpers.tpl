@@ -21,6 +21,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{- define "voluba-align.gatewaySelectorLabels" -}}
+app.kubernetes.io/name: {{ include "voluba-align.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end }}
+
+{{- define "voluba-align.gatewayName" -}}
+{{- printf "%s-gateway" (include "voluba-align.fullname" .) }}
+{{- end }}
+
 {{- define "voluba-align.labels" -}}
 app.kubernetes.io/name: {{ include "voluba-align.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -36,6 +46,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name }}
 {{- end }}
+{{- end }}
+
+{{- define "voluba-align.gatewayServiceAccountName" -}}
+{{- default (include "voluba-align.gatewayName" .) .Values.gateway.serviceAccountName }}
 {{- end }}
 
 {{- define "voluba-align.staticDataClaim" -}}
@@ -81,10 +95,10 @@ capabilities:
 {{- /* What the operator may do with requests and their Jobs, wherever it serves them. */}}
 {{- define "voluba-align.rules" -}}
 - apiGroups: [voluba.ebrains.eu]
-  resources: [alignmentrequests]
+  resources: [alignmentrequests, depthmaprequests]
   verbs: [list, watch]
 - apiGroups: [voluba.ebrains.eu]
-  resources: [alignmentrequests/status]
+  resources: [alignmentrequests/status, depthmaprequests/status]
   verbs: [patch]
 - apiGroups: [batch]
   resources: [jobs]
@@ -105,4 +119,18 @@ capabilities:
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, create, update]
+{{- end }}
+
+{{- /* What the gateway may do, in the release's namespace only. It makes and deletes Secrets, but reads none. */}}
+{{- define "voluba-align.gatewayRules" -}}
+- apiGroups: [voluba.ebrains.eu]
+  resources: [alignmentrequests, depthmaprequests]
+  verbs: [create, list, watch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, delete]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [voluba-align-operator]
+  verbs: [get]
 {{- end }}

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::{
 };
 
 use super::{Attempt, metadata, pod};
-use crate::crd::AlignmentRequest;
+use crate::request::Request;
 use crate::settings::Settings;
 use crate::validate::ValidatedRequest;
 
@@ -19,7 +19,7 @@ pub const KILLED: i32 = 137;
 
 /// The Job of one attempt.
 pub fn job(
-    request: &AlignmentRequest,
+    request: &Request,
     valid: &ValidatedRequest,
     attempt: Attempt,
     settings: &Settings,
@@ -29,14 +29,14 @@ pub fn job(
     Job {
         metadata: metadata::job_metadata(request, attempt, memory),
         spec: Some(JobSpec {
-            active_deadline_seconds: Some(request.spec.active_deadline_seconds),
+            active_deadline_seconds: Some(request.spec.active_deadline_seconds()),
             backoff_limit: Some(BACKOFF_LIMIT),
             completions: Some(1),
             parallelism: Some(1),
             pod_failure_policy: Some(pod_failure_policy()),
             // Never two pods at once: they would write to the same destination.
             pod_replacement_policy: Some("Failed".to_owned()),
-            suspend: Some(queued || request.spec.suspend),
+            suspend: Some(queued || request.spec.suspend()),
             template: pod::template(request, valid, memory, settings),
             // No TTL: the Job may vanish only after its end stands in the request's status.
             ttl_seconds_after_finished: None,
@@ -55,27 +55,39 @@ fn pod_failure_policy() -> PodFailurePolicy {
             type_: "DisruptionTarget".to_owned(),
         }]),
     };
-    let hopeless = PodFailurePolicyRule {
-        action: "FailJob".to_owned(),
+    let on_exit = |action: &str, values| PodFailurePolicyRule {
+        action: action.to_owned(),
         on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
             container_name: Some(pod::CONTAINER.to_owned()),
             operator: "In".to_owned(),
-            values: hopeless_codes(),
+            values,
         }),
         on_pod_conditions: None,
     };
     PodFailurePolicy {
-        rules: vec![disruption, hopeless],
+        rules: vec![
+            disruption,
+            // The next pod comes later than the last one did, at most ten minutes after it.
+            on_exit("Ignore", codes(&[RetryClass::UntilDeadline])),
+            on_exit("FailJob", hopeless_codes()),
+        ],
     }
+}
+
+/// Exit codes of these classes, ascending.
+fn codes(classes: &[RetryClass]) -> Vec<i32> {
+    ExitCode::ALL
+        .into_iter()
+        .filter(|exit| *exit != ExitCode::Success && classes.contains(&exit.retry_class()))
+        .map(|exit| i32::from(exit.code()))
+        .collect()
 }
 
 /// Exit codes after which the same pod would only fail again, ascending.
 pub fn hopeless_codes() -> Vec<i32> {
-    let codes = ExitCode::ALL
-        .into_iter()
-        .filter(|exit| *exit != ExitCode::Success && exit.retry_class() != RetryClass::Retry)
-        .map(|exit| i32::from(exit.code()));
-    codes.chain([KILLED]).collect()
+    let mut codes = codes(&[RetryClass::Never, RetryClass::RightSizeOnce]);
+    codes.push(KILLED);
+    codes
 }
 
 #[cfg(test)]
@@ -103,9 +115,7 @@ mod tests {
 
     #[test]
     fn only_what_can_pass_is_tried_again() {
-        assert_eq!(
-            hopeless_codes(),
-            [64, 65, 66, 67, 68, 71, 73, 76, 77, KILLED]
-        );
+        assert_eq!(hopeless_codes(), [64, 65, 66, 67, 71, 73, 76, 77, KILLED]);
+        assert_eq!(codes(&[RetryClass::UntilDeadline]), [68]);
     }
 }

@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 
 use super::Attempt;
-use crate::crd::AlignmentRequest;
 use crate::quantity::Memory;
+use crate::request::{Kind, Request};
 
 /// Field manager, and value of the label that the operator selects by.
 pub const MANAGER: &str = "voluba-align-operator";
@@ -19,6 +19,9 @@ pub const PART_OF: &str = "voluba-align";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// On Jobs and pods: label with the request's name. On pod templates: annotation with the request.
 pub const REQUEST: &str = "voluba.ebrains.eu/request";
+/// On Jobs and pods: label with the request's kind. Those of earlier versions lack it, and belong to
+/// alignments.
+pub const KIND: &str = "voluba.ebrains.eu/kind";
 /// Annotation on Jobs: the memory is not the request's own, an earlier attempt had too little.
 pub const RIGHT_SIZED: &str = "voluba.ebrains.eu/right-sized";
 /// Annotation on Jobs: memory limit in bytes.
@@ -30,7 +33,7 @@ pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 const LONGEST_JOB_NAME: usize = 63;
 
 /// Name of the Job of an attempt: the request's name, cut, made unique by the request's uid.
-pub fn job_name(request: &AlignmentRequest, attempt: i32) -> String {
+pub fn job_name(request: &Request, attempt: i32) -> String {
     let uid: String = request.uid().unwrap_or_default().chars().take(8).collect();
     let suffix = format!("-{uid}-{attempt}");
     // Pods get their host name from the Job's name, where a dot is not welcome.
@@ -44,22 +47,32 @@ pub fn job_name(request: &AlignmentRequest, attempt: i32) -> String {
 }
 
 /// The queue that the request was put into, if Kueue is to decide when the Job runs.
-pub fn queue(request: &AlignmentRequest) -> Option<&String> {
+pub fn queue(request: &Request) -> Option<&String> {
     request.labels().get(QUEUE)
 }
 
+/// Selects the Jobs and pods of the requests of a kind.
+pub fn selector(kind: Kind) -> String {
+    let ours = format!("{MANAGED_BY_LABEL}={MANAGER}");
+    match kind {
+        Kind::Alignment => format!("{ours},{KIND} notin ({})", Kind::DepthMap.name()),
+        Kind::DepthMap => format!("{ours},{KIND}={}", kind.name()),
+    }
+}
+
 /// Labels that Jobs and pods share.
-pub fn labels(request: &AlignmentRequest) -> BTreeMap<String, String> {
+pub fn labels(request: &Request) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), ALIGNER.to_owned()),
         (MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned()),
         ("app.kubernetes.io/part-of".to_owned(), PART_OF.to_owned()),
         (REQUEST.to_owned(), request.name_any()),
+        (KIND.to_owned(), request.kind().name().to_owned()),
     ])
 }
 
 /// Metadata of the Job of an attempt.
-pub fn job_metadata(request: &AlignmentRequest, attempt: Attempt, memory: Memory) -> ObjectMeta {
+pub fn job_metadata(request: &Request, attempt: Attempt, memory: Memory) -> ObjectMeta {
     let mut labels = labels(request);
     if let Some(queue) = queue(request) {
         labels.insert(QUEUE.to_owned(), queue.clone());
@@ -80,10 +93,10 @@ pub fn job_metadata(request: &AlignmentRequest, attempt: Attempt, memory: Memory
 
 /// The request as owner. It does not block its own deletion: that would need a further permission
 /// on OpenShift, for a guarantee that nobody asks for.
-fn owner(request: &AlignmentRequest) -> OwnerReference {
+fn owner(request: &Request) -> OwnerReference {
     OwnerReference {
-        api_version: AlignmentRequest::api_version(&()).into_owned(),
-        kind: AlignmentRequest::kind(&()).into_owned(),
+        api_version: Request::api_version(&request.kind()).into_owned(),
+        kind: request.kind().name().to_owned(),
         name: request.name_any(),
         uid: request.uid().unwrap_or_default(),
         controller: Some(true),

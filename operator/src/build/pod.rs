@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::metadata;
-use crate::crd::AlignmentRequest;
 use crate::quantity::Memory;
+use crate::request::Request;
 use crate::settings::Settings;
 use crate::validate::ValidatedRequest;
 
@@ -36,7 +36,7 @@ const GRACE_PERIOD_SECONDS: i64 = 30;
 
 /// The pod template of a request.
 pub fn template(
-    request: &AlignmentRequest,
+    request: &Request,
     valid: &ValidatedRequest,
     memory: Memory,
     settings: &Settings,
@@ -106,12 +106,11 @@ fn arguments(valid: &ValidatedRequest, settings: &Settings) -> Vec<String> {
             arguments.extend(["--token-file".to_owned(), file]);
         }
     }
-    let template = &valid.template;
+    if let Some(template) = &valid.template {
+        let file = format!("{}={STATIC_DATA}/{}", template.name, template.path);
+        arguments.extend(["--template".to_owned(), file]);
+    }
     let options = [
-        (
-            "--template",
-            format!("{}={STATIC_DATA}/{}", template.name, template.path),
-        ),
         ("--progress", "json".to_owned()),
         ("--termination-message", TERMINATION_MESSAGE.to_owned()),
         ("--threads", valid.cpu.threads().to_string()),
@@ -119,7 +118,9 @@ fn arguments(valid: &ValidatedRequest, settings: &Settings) -> Vec<String> {
     for (option, value) in options {
         arguments.extend([option.to_owned(), value]);
     }
-    if let Some(sha256) = &template.sha256 {
+    if let Some(template) = &valid.template
+        && let Some(sha256) = &template.sha256
+    {
         let value = format!("{}={sha256}", template.name);
         arguments.extend(["--template-sha256".to_owned(), value]);
     }
@@ -179,7 +180,6 @@ fn pull_secrets(settings: &Settings) -> Option<Vec<LocalObjectReference>> {
 fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut volumes = vec![
         request_volume(),
-        claim_volume("static-data", &settings.static_data_claim, false),
         scratch_volume(match valid.network {
             Some(_) => settings.scratch_limit,
             None => SCRATCH_LIMIT,
@@ -187,9 +187,13 @@ fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<V
     ];
     let mut mounts = vec![
         mount("request", REQUEST_FOLDER, false),
-        mount("static-data", STATIC_DATA, false),
         mount("scratch", SCRATCH, true),
     ];
+    if valid.template.is_some() {
+        let claim = &settings.static_data_claim;
+        volumes.insert(1, claim_volume("static-data", claim, false));
+        mounts.insert(1, mount("static-data", STATIC_DATA, false));
+    }
     for (index, claim) in valid.claims.iter().enumerate() {
         let name = format!("claim-{index}");
         volumes.push(claim_volume(&name, &claim.name, claim.writable));

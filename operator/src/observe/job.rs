@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::build::metadata::{MEMORY, QUEUE, RIGHT_SIZED};
-use crate::crd::AlignmentRequest;
 use crate::quantity::Memory;
+use crate::request::Request;
 
 /// A Job of a request.
 #[allow(
@@ -64,7 +64,7 @@ pub enum JobEnd {
 
 impl JobView {
     /// The facts about a Job, if it belongs to the request.
-    pub fn of(job: &Job, request: &AlignmentRequest) -> Option<Self> {
+    pub fn of(job: &Job, request: &Request) -> Option<Self> {
         let uid = request.uid()?;
         let ours = job.owner_references().iter().any(|owner| owner.uid == uid);
         ours.then(|| Self::read(job))

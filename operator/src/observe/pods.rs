@@ -13,9 +13,9 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 
 use super::Ready;
-use crate::build::metadata::REQUEST;
+use crate::build::metadata::{KIND, REQUEST};
 use crate::build::pod::CONTAINER;
-use crate::crd::AlignmentRequest;
+use crate::request::{Kind, Request};
 
 /// Phase of a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct PodView {
     pub job_uid: String,
     /// Name of its request.
     pub request: String,
+    /// Kind of its request.
+    pub kind: Kind,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// When its container began.
@@ -100,6 +102,7 @@ impl PodView {
             uid: pod.uid().unwrap_or_default(),
             job_uid: owner.uid.clone(),
             request: request.clone(),
+            kind: kind_of(pod),
             created: pod.creation_timestamp().map(|time| time.0),
             started: state.and_then(started),
             phase: phase(status),
@@ -117,8 +120,16 @@ impl PodView {
         self.phase == PodPhase::Running && self.terminated.is_none() && !self.deleting
     }
 
-    fn trigger(&self) -> ObjectRef<AlignmentRequest> {
-        ObjectRef::new(&self.request).within(&self.namespace)
+    /// Its request.
+    pub fn trigger(&self) -> ObjectRef<Request> {
+        ObjectRef::new_with(&self.request, self.kind).within(&self.namespace)
+    }
+}
+
+fn kind_of(pod: &Pod) -> Kind {
+    match pod.labels().get(KIND) {
+        Some(name) if name == Kind::DepthMap.name() => Kind::DepthMap,
+        _ => Kind::Alignment,
     }
 }
 
@@ -214,7 +225,7 @@ impl PodIndex {
     }
 
     /// Takes in what a watch reports; gives the requests that are concerned.
-    pub fn take(&self, event: Event<Pod>) -> Vec<ObjectRef<AlignmentRequest>> {
+    pub fn take(&self, event: Event<Pod>) -> Vec<ObjectRef<Request>> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Init => tables.incoming.clear(),

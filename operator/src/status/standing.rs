@@ -1,13 +1,15 @@
 //! Where a request stands that has not ended, and what keeps it from going on. Pure.
 
-use alignment_api::TOKEN_KEY;
+use alignment_api::{ExitCode, TOKEN_KEY};
 
 use super::Facts;
 use crate::conditions::{ConditionType, Reason};
-use crate::crd::{AlignmentRequest, Phase};
+use crate::crd::Phase;
 use crate::decide::Story;
+use crate::ending;
 use crate::observe::{JobView, PodPhase, PodView, Problem};
 use crate::report;
+use crate::request::Request;
 
 /// Where a request stands, before it is written down.
 pub(super) struct Standing {
@@ -82,17 +84,25 @@ fn underway(facts: &Facts<'_>, job: &JobView) -> Standing {
         .iter()
         .filter(|pod| !pod.deleting && pod.phase != PodPhase::Failed)
         .max_by_key(|pod| pod.created);
+    let wait = |(reason, message)| Standing::new(Phase::Pending, false, reason, message);
     let Some(pod) = newest else {
-        return carry_over(facts, job);
+        return missing_template(facts).map_or_else(|| carry_over(facts, job), wait);
     };
     if pod.phase != PodPhase::Pending {
         let message = format!("pod {} computes", pod.name);
         return Standing::new(Phase::Running, true, Reason::Running, message);
     }
-    match obstacle(pod).or_else(|| missing_secret(facts, pod)) {
-        Some((reason, message)) => Standing::new(Phase::Pending, false, reason, message),
-        None => carry_over(facts, job),
-    }
+    obstacle(pod)
+        .or_else(|| missing_secret(facts, pod))
+        .or_else(|| missing_template(facts))
+        .map_or_else(|| carry_over(facts, job), wait)
+}
+
+/// Until a pod runs again that finds the template, the request waits for it.
+fn missing_template(facts: &Facts<'_>) -> Option<(Reason, String)> {
+    let said = ending::missing_template(facts.pods)?;
+    let message = format!("waits for the static data: {said}");
+    Some((Reason::Exit(ExitCode::TemplateUnavailable), message))
 }
 
 /// The reason of an earlier reconcile stays until there is something to tell.
@@ -144,8 +154,8 @@ fn obstacle(pod: &PodView) -> Option<(Reason, String)> {
 const VOLUME_PATIENCE_SECONDS: i64 = 60;
 
 /// Whether a pod with a token waits for its volumes: it says nothing when its time is over.
-pub fn waits_for_volumes(request: &AlignmentRequest, pod: &PodView) -> bool {
-    request.spec.credentials.is_some()
+pub fn waits_for_volumes(request: &Request, pod: &PodView) -> bool {
+    request.spec.credentials().is_some()
         && pod.phase == PodPhase::Pending
         && pod.unready_since.is_some()
 }
@@ -153,7 +163,7 @@ pub fn waits_for_volumes(request: &AlignmentRequest, pod: &PodView) -> bool {
 /// A Secret that is missing shows in events only, which the operator does not read; nor does it
 /// read Secrets. That the volumes are late is all there is to see.
 fn missing_secret(facts: &Facts<'_>, pod: &PodView) -> Option<(Reason, String)> {
-    let credentials = facts.request.spec.credentials.as_ref()?;
+    let credentials = facts.request.spec.credentials()?;
     let since = pod.unready_since?;
     let waited = facts.now.as_second() - since.as_second();
     (waits_for_volumes(facts.request, pod) && waited >= VOLUME_PATIENCE_SECONDS).then(|| {

@@ -1,4 +1,4 @@
-use alignment_api::TERMINATION_SCHEMA;
+use alignment_api::{RequestSpec, TERMINATION_SCHEMA};
 use serde_json::{Value, json};
 
 use super::*;
@@ -23,7 +23,7 @@ fn pod(phase: PodPhase) -> PodView {
 
 /// Derives one status after the other for the same request, as reconciles do.
 struct Life {
-    request: AlignmentRequest,
+    request: Request,
     second: i64,
 }
 
@@ -40,14 +40,23 @@ impl Life {
         story: &Story,
         job: Option<&JobView>,
         pod: Option<PodView>,
-    ) -> AlignmentRequestStatus {
-        self.second += 1;
+    ) -> RequestStatus {
         let pods: Vec<_> = pod.into_iter().map(Arc::new).collect();
+        self.see(story, job, &pods)
+    }
+
+    fn see(
+        &mut self,
+        story: &Story,
+        job: Option<&JobView>,
+        pods: &[Arc<PodView>],
+    ) -> RequestStatus {
+        self.second += 1;
         let status = derive(&Facts {
             request: &self.request,
             story,
             job,
-            pods: &pods,
+            pods,
             refusal: None,
             progress: None,
             now: Timestamp::from_second(1_800_000_000 + self.second).unwrap(),
@@ -57,7 +66,7 @@ impl Life {
     }
 }
 
-fn reason(status: &AlignmentRequestStatus) -> (&str, &str) {
+fn reason(status: &RequestStatus) -> (&str, &str) {
     let all = &status.conditions;
     let progressing = all.iter().find(|c| c.type_ == "Progressing").unwrap();
     (&progressing.status, &progressing.reason)
@@ -109,7 +118,7 @@ fn a_life_without_trouble() {
 
 #[test]
 fn the_end_tells_whether_the_static_data_was_there() {
-    let ready = |status: &AlignmentRequestStatus| {
+    let ready = |status: &RequestStatus| {
         let all = status.conditions.iter();
         let mut found = all.filter(|condition| condition.type_ == "StaticDataReady");
         found
@@ -140,10 +149,93 @@ fn the_end_tells_whether_the_static_data_was_there() {
     }
 }
 
+fn failed(exit: ExitCode, message: &str) -> PodView {
+    let message =
+        json!({"schema": TERMINATION_SCHEMA, "outcome": exit.reason(), "message": message});
+    PodView {
+        terminated: Some(Terminated {
+            exit_code: exit.code().into(),
+            message: message.to_string(),
+            ..Terminated::default()
+        }),
+        ..pod(PodPhase::Failed)
+    }
+}
+
+#[test]
+fn a_request_waits_for_the_static_data_and_goes_on_by_itself() {
+    let static_data = |status: &RequestStatus| {
+        let mut all = status.conditions.iter();
+        let found = all.find(|condition| condition.type_ == "StaticDataReady");
+        found.map(|found| found.status.clone())
+    };
+    let absent = failed(ExitCode::TemplateUnavailable, "no such file");
+    let mut life = Life::new();
+    life.step(&UNDERWAY, Some(&job()), Some(pod(PodPhase::Pending)));
+    let status = life.step(&UNDERWAY, Some(&job()), Some(absent.clone()));
+    assert_eq!(reason(&status), ("False", "TemplateUnavailable"));
+    assert_eq!(static_data(&status).as_deref(), Some("False"));
+    assert_eq!(status.phase, Some(Phase::Pending));
+    assert_eq!((status.attempts, &status.failure), (Some(1), &None));
+    let progressing = &status.conditions[1];
+    assert_eq!(
+        progressing.message,
+        "waits for the static data: no such file"
+    );
+    // The next pod is there and does not run yet.
+    let both = [absent.clone(), pod(PodPhase::Pending)].map(Arc::new);
+    let status = life.see(&UNDERWAY, Some(&job()), &both);
+    assert_eq!(reason(&status), ("False", "TemplateUnavailable"));
+    // While it runs, nobody knows.
+    let both = [absent.clone(), pod(PodPhase::Running)].map(Arc::new);
+    let status = life.see(&UNDERWAY, Some(&job()), &both);
+    assert_eq!(reason(&status), ("True", "Running"));
+    assert_eq!(static_data(&status), None);
+    let status = life.step(&UNDERWAY, Some(&job()), Some(absent.clone()));
+    assert_eq!(static_data(&status).as_deref(), Some("False"));
+    let status = life.step(&Story::Completed, Some(&job()), Some(absent));
+    assert_eq!(static_data(&status).as_deref(), Some("True"));
+}
+
+#[test]
+fn another_failure_says_nothing_of_the_static_data() {
+    let mut life = Life::new();
+    let absent = failed(ExitCode::TemplateUnavailable, "no such file");
+    life.step(&UNDERWAY, Some(&job()), Some(absent));
+    let cause = |exit_code| Cause {
+        reason: Reason::JobFailed,
+        message: "m".to_owned(),
+        exit_code,
+        retryable: false,
+    };
+    let known = |status: &RequestStatus| {
+        let mut all = status.conditions.iter();
+        all.any(|condition| condition.type_ == "StaticDataReady")
+    };
+    let mut other = Life {
+        request: life.request.clone(),
+        ..life
+    };
+    // A pod got further, or none has looked since.
+    assert!(!known(&life.step(
+        &Story::Failed(cause(Some(65))),
+        Some(&job()),
+        None
+    )));
+    assert!(known(&other.step(
+        &Story::Failed(cause(None)),
+        Some(&job()),
+        None
+    )));
+}
+
 #[test]
 fn a_pod_that_waits_too_long_for_a_token_is_told_of() {
     let mut life = Life::new();
-    life.request.spec.0.credentials = Some(alignment_api::Credentials {
+    let RequestSpec::Alignment(spec) = &mut life.request.spec else {
+        panic!("not an alignment")
+    };
+    spec.credentials = Some(alignment_api::Credentials {
         secret_name: "my-token".into(),
     });
     let unready = |since: i64| PodView {

@@ -107,17 +107,18 @@ pub(crate) async fn cluster() -> Option<Cluster> {
 
 async fn install_definition(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let definition = operator::crd::definition().unwrap();
-    let params = PatchParams::apply("test").force();
-    let name = definition.name_any();
-    api.patch(&name, &params, &Patch::Apply(&definition))
-        .await
-        .unwrap();
-    let established = await_condition(api, &name, conditions::is_crd_established());
-    tokio::time::timeout(PATIENCE, established)
-        .await
-        .unwrap()
-        .unwrap();
+    for definition in operator::crd::definitions().unwrap() {
+        let params = PatchParams::apply("test").force();
+        let name = definition.name_any();
+        api.patch(&name, &params, &Patch::Apply(&definition))
+            .await
+            .unwrap();
+        let established = await_condition(api.clone(), &name, conditions::is_crd_established());
+        tokio::time::timeout(PATIENCE, established)
+            .await
+            .unwrap()
+            .unwrap();
+    }
 }
 
 async fn make_namespace(client: &Client) -> String {

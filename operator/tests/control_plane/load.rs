@@ -127,7 +127,7 @@ async fn the_job_controller_alone_sets_the_pace() {
     };
     let count = size(30, 1000);
     let kubelet = tokio::spawn(kubelet::end_all(cluster.api()));
-    let request: AlignmentRequest = serde_json::from_value(document("r", &[])).unwrap();
+    let request: operator::request::Request = serde_json::from_value(document("r", &[])).unwrap();
     let settings = Settings::with_image("aligner:test");
     let valid = validate(&request, &settings).unwrap();
     let mut job = build::job(&request, &valid, Attempt::FIRST, &settings);

@@ -15,15 +15,20 @@ mod cluster;
 mod crashes;
 #[path = "../common/fault.rs"]
 mod fault;
+mod gateway;
 mod jobs;
 mod kubelet;
 mod load;
 mod pods;
+mod polling;
 mod process;
 mod proxy;
 mod replicas;
 mod requests;
+mod service;
+mod tokens;
 mod traces;
+mod v0;
 
 use std::time::Duration;
 

@@ -112,6 +112,49 @@ async fn what_keeps_a_pod_from_starting_is_told_and_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_the_template_without_using_up_its_tries() {
+    let Some(cluster) = cluster().await else {
+        return;
+    };
+    let operator = cluster.operator();
+    cluster.create("a", &[]).await.unwrap();
+    let absent = message(
+        "TemplateUnavailable",
+        &[("message", json!("template `bigbrain`: no such file"))],
+    );
+    let first = cluster.pod(1).await;
+    cluster.end_pod(&first, 68, &absent).await;
+    let status = cluster.until_reason("a", "TemplateUnavailable").await["status"].clone();
+    assert_eq!(status["phase"], "Pending");
+    assert_eq!(condition(&status, "StaticDataReady")["status"], "False");
+    // The real Job controller makes the next pod, after a pause, and counts no failure.
+    let second = eventually("a second pod", async || {
+        let pods = cluster.pods().await;
+        pods.into_iter().find(|pod| pod.uid() != first.uid())
+    })
+    .await;
+    let pause = second.creation_timestamp().unwrap().0.as_second()
+        - first.creation_timestamp().unwrap().0.as_second();
+    assert!((9..60).contains(&pause), "{pause} s");
+    let jobs = cluster.jobs().await;
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(jobs[0].status.as_ref().unwrap().failed.unwrap_or(0), 0);
+    cluster.run_pod(&second).await;
+    let status = cluster.until_reason("a", "Running").await["status"].clone();
+    assert_eq!(status["attempts"], 1);
+    let conditions = status["conditions"].as_array().unwrap();
+    assert!(conditions.iter().all(|c| c["type"] != "StaticDataReady"));
+    let quality = json!({"quality": alignment_api::Quality::default()});
+    let text = message("Success", &[("result", quality)]);
+    cluster.end_pod(&second, 0, &text).await;
+    let status = cluster.until_phase("a", "Succeeded").await["status"].clone();
+    assert_eq!(condition(&status, "StaticDataReady")["status"], "True");
+    assert_eq!(status["attempts"], 1);
+    operator.stop().await;
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_a_pod_leaves_behind_fits_the_status() {
     let Some(cluster) = cluster().await else {
         return;

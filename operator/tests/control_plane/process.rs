@@ -71,17 +71,7 @@ impl Process {
     }
 
     pub(crate) fn resident_mebibytes(&self) -> f64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS"));
-        let kibibytes: f64 = line
-            .unwrap()
-            .split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        kibibytes / 1024.0
+        resident_mebibytes(self.child.id())
     }
 
     /// Processor time of the process so far, in seconds.
@@ -143,6 +133,14 @@ impl Process {
             .ok()?;
         Some(text)
     }
+}
+
+/// Memory of a process that is in use now.
+pub(crate) fn resident_mebibytes(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    let kibibytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kibibytes.parse::<f64>().unwrap() / 1024.0
 }
 
 impl Drop for Process {

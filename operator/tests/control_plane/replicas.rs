@@ -204,6 +204,22 @@ async fn a_restart_among_many_finished_requests_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_may_read_nothing_ends_when_it_is_asked_to() {
+    let Some(cluster) = cluster().await else {
+        return;
+    };
+    cluster.revoke().await;
+    let operator = cluster.operator();
+    eventually("a refusal", async || {
+        let (ready, text) = operator.readiness.report();
+        (!ready && text.contains("refused")).then_some(())
+    })
+    .await;
+    operator.stop().await;
+    cluster.discard().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rights_that_are_taken_away_are_told_and_the_work_goes_on_when_they_return() {
     let Some(cluster) = cluster().await else {
         return;

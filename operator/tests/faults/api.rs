@@ -10,6 +10,7 @@ use crate::store::{Kind, NAMESPACE, Refusal, Store, name, uid};
 pub(crate) struct Call {
     pub(crate) verb: &'static str,
     pub(crate) kind: Kind,
+    resource: String,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
     pub(crate) query: Vec<(String, String)>,
@@ -17,7 +18,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn of(method: &str, uri: &http::Uri, body: &[u8]) -> Self {
+    pub(crate) fn of(method: &str, uri: &http::Uri, body: &[u8], depth_maps: bool) -> Self {
         let query: Vec<_> = uri.query().into_iter().flat_map(|q| q.split('&')).collect();
         let query: Vec<_> = query
             .into_iter()
@@ -29,13 +30,30 @@ impl Call {
             .split_once(&format!("/namespaces/{NAMESPACE}/"))
             .unwrap_or_else(|| panic!("outside of the namespace: {path}"));
         let parts: Vec<&str> = rest.split('/').collect();
-        let kind = Kind::ALL
-            .into_iter()
-            .find(|kind| {
-                let (version, _, resource) = kind.names();
-                parts[0] == resource && group.ends_with(version)
-            })
-            .unwrap_or_else(|| panic!("no such resource: {path}"));
+        let stored = Kind::STORED.into_iter().find(|kind| {
+            let (version, _, resource) = kind.names();
+            parts[0] == resource && group.ends_with(version)
+        });
+        let selector = query.iter().find(|(key, _)| key == "labelSelector");
+        let for_depth_maps = match (parts[0], selector) {
+            ("alignmentrequests", _) => Some(false),
+            ("depthmaprequests", _) => Some(true),
+            // The pods of one request are read by its name.
+            (_, Some((_, selector))) if selector.contains("request%3D") => None,
+            (_, Some((_, selector))) if parts.len() == 1 => {
+                let one = selector.contains("kind%3DDepthMapRequest");
+                let other = selector.contains("kind+notin+%28DepthMapRequest%29");
+                assert!(one || other, "{selector}");
+                Some(one)
+            }
+            _ => None,
+        };
+        let kind = match (for_depth_maps, stored) {
+            (Some(other), _) if other != depth_maps => Kind::Others,
+            (_, Some(kind)) => kind,
+            (Some(true), None) => Kind::Requests,
+            _ => panic!("no such resource: {path}"),
+        };
         let watch = query
             .iter()
             .any(|(key, value)| key == "watch" && value == "true");
@@ -51,6 +69,7 @@ impl Call {
         Self {
             verb,
             kind,
+            resource: parts[0].to_owned(),
             name: parts.get(1).map(ToString::to_string),
             subresource: parts.get(2).map(ToString::to_string),
             query,
@@ -60,7 +79,7 @@ impl Call {
 
     /// Verb and resource, as a role names them.
     pub(crate) fn label(&self) -> String {
-        let resource = self.kind.names().2;
+        let resource = &self.resource;
         match &self.subresource {
             Some(subresource) => format!("{} {resource}/{subresource}", self.verb),
             None => format!("{} {resource}", self.verb),

@@ -37,7 +37,8 @@ impl End {
             message["requiredMemoryBytes"] = json!(bytes);
         }
         if self.code == 0 {
-            message["result"] = json!({"quality": alignment_api::Quality::default()});
+            message["result"] =
+                json!({"artifacts": [], "quality": alignment_api::Quality::default()});
         }
         message.to_string()
     }
@@ -60,6 +61,8 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     pub(crate) name: &'static str,
+    /// Whether a depth map is asked for, not an alignment.
+    pub(crate) depth_map: bool,
     /// Ends of the pods of each attempt; the last of each is repeated.
     ends: &'static [&'static [End]],
     pub(crate) user: &'static [(When, Act)],
@@ -79,7 +82,11 @@ impl Lifecycle {
     }
 
     pub(crate) fn request(&self) -> Value {
-        let text = include_str!("../fixtures/minimal.yaml");
+        let text = if self.depth_map {
+            include_str!("../fixtures/depth-map.yaml")
+        } else {
+            include_str!("../fixtures/minimal.yaml")
+        };
         let mut request: Value = serde_yaml_ng::from_str(text).unwrap();
         if let Some(ttl) = self.ttl {
             request["spec"]["ttlSecondsAfterFinished"] = json!(ttl);
@@ -90,6 +97,8 @@ impl Lifecycle {
 
 const SUCCESS: End = End::of(0, "Success");
 const UNUSABLE: End = End::of(65, "InvalidImage");
+/// More often than failures that count may happen.
+const NO_TEMPLATE: End = End::of(68, "TemplateUnavailable");
 const UNAVAILABLE: End = End::of(69, "ImageServiceUnavailable");
 const TOO_LARGE: End = End {
     memory: Some(5 << 30),
@@ -106,6 +115,7 @@ const EVICTED: End = End {
 
 const PLAIN: Lifecycle = Lifecycle {
     name: "success",
+    depth_map: false,
     ends: &[&[SUCCESS]],
     user: &[],
     ttl: None,
@@ -114,7 +124,7 @@ const PLAIN: Lifecycle = Lifecycle {
     jobs: 1,
 };
 
-pub(crate) static ALL: [Lifecycle; 10] = [
+pub(crate) static ALL: [Lifecycle; 12] = [
     PLAIN,
     Lifecycle {
         name: "failure",
@@ -130,6 +140,18 @@ pub(crate) static ALL: [Lifecycle; 10] = [
     Lifecycle {
         name: "eviction",
         ends: &[&[EVICTED, SUCCESS]],
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "static data late",
+        ends: &[&[
+            NO_TEMPLATE,
+            NO_TEMPLATE,
+            NO_TEMPLATE,
+            NO_TEMPLATE,
+            NO_TEMPLATE,
+            SUCCESS,
+        ]],
         ..PLAIN
     },
     Lifecycle {
@@ -169,6 +191,12 @@ pub(crate) static ALL: [Lifecycle; 10] = [
     Lifecycle {
         name: "removed after its time",
         ttl: Some(30),
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "depth map",
+        depth_map: true,
+        ends: &[&[UNAVAILABLE, SUCCESS]],
         ..PLAIN
     },
 ];

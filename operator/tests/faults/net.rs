@@ -103,7 +103,15 @@ impl Net {
     async fn serve(self: Arc<Self>, life: u64, request: Request<Body>) -> Reply {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap_or_default();
-        let call = Call::of(parts.method.as_str(), &parts.uri, &body);
+        let call = Call::of(
+            parts.method.as_str(),
+            &parts.uri,
+            &body,
+            self.store.depth_maps,
+        );
+        if call.kind == Kind::Others {
+            return self.perform(life, &call);
+        }
         if call.label() == "create jobs" {
             self.store.lock().oracle.asked_for(name(&call.body));
         }

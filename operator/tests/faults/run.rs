@@ -59,7 +59,9 @@ pub(crate) fn virtually<T>(work: impl Future<Output = T>) -> T {
 }
 
 async fn simulate(lifecycle: &'static Lifecycle, plans: Vec<Plan>) -> Outcome {
-    let store = Arc::new(Store::new(Oracle::default()));
+    let mut store = Store::new(Oracle::default());
+    store.depth_maps = lifecycle.depth_map;
+    let store = Arc::new(store);
     tokio::spawn(World::run(store.clone(), lifecycle));
     let user = store.clone();
     tokio::spawn(async move {

@@ -14,15 +14,18 @@ pub(crate) const NAMESPACE: &str = "alice";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    /// Of the kind that the life is about.
     Requests,
     Jobs,
     Pods,
     Events,
     Leases,
+    /// What belongs to requests of the other kind: there are none.
+    Others,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const STORED: [Self; 5] = [
         Self::Requests,
         Self::Jobs,
         Self::Pods,
@@ -42,6 +45,7 @@ impl Kind {
             Self::Pods => ("v1", "Pod", "pods"),
             Self::Events => ("events.k8s.io/v1", "Event", "events"),
             Self::Leases => ("coordination.k8s.io/v1", "Lease", "leases"),
+            Self::Others => ("v1", "Other", "others"),
         }
     }
 }
@@ -70,6 +74,8 @@ pub(crate) struct State {
 }
 
 pub(crate) struct Store {
+    /// Whether the requests are for depth maps.
+    pub(crate) depth_maps: bool,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
 }
@@ -77,6 +83,7 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(oracle: Oracle) -> Self {
         Self {
+            depth_maps: false,
             state: Mutex::new(State {
                 version: 100,
                 uids: 0,

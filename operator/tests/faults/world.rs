@@ -119,7 +119,7 @@ impl World {
             .collect();
         let counted = failed
             .iter()
-            .filter(|pod| pod["status"]["conditions"].is_null())
+            .filter(|pod| pod["status"]["conditions"].is_null() && !applies("Ignore", job, pod))
             .count();
         let active = pods.len() - failed.len() - of_phase("Succeeded");
         if has_ended(job) {
@@ -136,15 +136,17 @@ impl World {
             self.set_active(job, 1);
         } else if of_phase("Succeeded") > 0 {
             self.conclude(job, "Complete", "CompletionsReached");
-        } else if failed.iter().any(|pod| is_hopeless(job, pod)) {
+        } else if failed.iter().any(|pod| applies("FailJob", job, pod)) {
             self.conclude(job, "Failed", "PodFailurePolicy");
         } else if counted as u64 > job["spec"]["backoffLimit"].as_u64().unwrap_or(6) {
             self.conclude(job, "Failed", "BackoffLimitExceeded");
         } else {
-            let pause = if counted == 0 {
-                20
-            } else {
-                10_000 << (counted - 1)
+            let evicted = failed
+                .iter()
+                .filter(|pod| !pod["status"]["conditions"].is_null());
+            let pause = match failed.len() - evicted.count() {
+                0 => 20,
+                failures => 10_000 << (failures - 1),
             };
             if self.due(uid(job), &format!("pod {}", pods.len()), pause) {
                 self.make_pod(job, pods.len());
@@ -252,11 +254,14 @@ fn ended(end: &End) -> Value {
     status
 }
 
-/// Whether the Job's own rules say that another pod would fail in the same way.
-fn is_hopeless(job: &Value, pod: &Value) -> bool {
+/// Whether the Job's own rules have this done after a pod that failed by itself.
+fn applies(action: &str, job: &Value, pod: &Value) -> bool {
     let rules = job["spec"]["podFailurePolicy"]["rules"].as_array();
-    let mut codes = rules.into_iter().flatten();
-    let codes = codes.find_map(|rule| rule["onExitCodes"]["values"].as_array());
+    let mut rules = rules
+        .into_iter()
+        .flatten()
+        .filter(|rule| rule["action"] == action);
+    let codes = rules.find_map(|rule| rule["onExitCodes"]["values"].as_array());
     let state = &pod["status"]["containerStatuses"][0]["state"];
     let code = &state["terminated"]["exitCode"];
     pod["status"]["conditions"].is_null() && codes.is_some_and(|codes| codes.contains(code))

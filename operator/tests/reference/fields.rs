@@ -1,20 +1,24 @@
 //! Fields of the custom resource, from its schema.
 
+use operator::request::Kind;
 use serde_json::Value;
 
 use crate::table;
 
-const INTRODUCTION: &str = "# AlignmentRequest: every field
+pub(crate) fn page(kind: Kind) -> String {
+    let definition = operator::crd::schema::definition(kind).unwrap();
+    let definition = serde_json::to_value(definition).unwrap();
+    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut page = format!(
+        "# {}: every field
 
-From the schema that the API server checks (`crds/alignmentrequests.yaml`). What the fields mean in practice:
+From the schema that the API server checks (`crds/{}.yaml`). What the fields mean in practice:
 [align.md](../align.md#the-request-part-by-part) for the spec, [integrate.md](../integrate.md#status) for the
 status. `[]` stands for each entry of a list, **bold** for a field that must be there.
-";
-
-pub(crate) fn page() -> String {
-    let definition = serde_json::to_value(operator::crd::schema::definition().unwrap()).unwrap();
-    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let mut page = INTRODUCTION.to_owned();
+",
+        kind.name(),
+        kind.plural()
+    );
     for part in ["spec", "status"] {
         let mut rows = Vec::new();
         walk(&schema["properties"][part], "", &mut rows);
@@ -41,7 +45,7 @@ fn walk(schema: &Value, path: &str, rows: &mut Vec<Vec<String>>) {
         };
         let default = field.get("default").map(code).unwrap_or_default();
         let meaning = field["description"].as_str().unwrap_or_default().to_owned();
-        rows.push(vec![shown, kind(field), limits(field), default, meaning]);
+        rows.push(vec![shown, type_of(field), limits(field), default, meaning]);
         let (inner, place) = elements(field, place);
         walk(inner, &format!("{place}."), rows);
     }
@@ -55,7 +59,7 @@ fn elements(schema: &Value, place: String) -> (&Value, String) {
     }
 }
 
-fn kind(schema: &Value) -> String {
+fn type_of(schema: &Value) -> String {
     if let Some(words) = schema["enum"].as_array() {
         let words: Vec<String> = words
             .iter()
@@ -65,7 +69,7 @@ fn kind(schema: &Value) -> String {
         return words.join(", ");
     }
     if let Some(items) = schema.get("items") {
-        return format!("list of {}", kind(items));
+        return format!("list of {}", type_of(items));
     }
     if schema["x-kubernetes-int-or-string"] == true {
         return "quantity".to_owned();

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use operator::request::Kind;
+
 mod fields;
 mod metrics;
 mod reasons;
@@ -42,8 +44,9 @@ fn the_page_of_the_command_line_is_the_programs_help() {
 }
 
 #[test]
-fn the_page_of_the_fields_is_the_schema() {
-    check("request.md", &fields::page());
+fn the_pages_of_the_fields_are_the_schemas() {
+    check("request.md", &fields::page(Kind::Alignment));
+    check("depth-map-request.md", &fields::page(Kind::DepthMap));
 }
 
 #[test]

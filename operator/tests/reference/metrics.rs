@@ -10,8 +10,8 @@ use crate::table;
 
 const INTRODUCTION: &str = "# Metrics
 
-What `/metrics` on port 8080 of the operator exports, in OpenMetrics format. What to watch and when to be
-alarmed: [operate.md](../operate.md).
+What `/metrics` exports, in OpenMetrics format: on port 8080 of the operator, on 8081 of the gateway. What to watch and
+when to be alarmed: [operate.md](../operate.md).
 
 ";
 
@@ -24,6 +24,7 @@ pub(crate) fn page() -> String {
             .body(Body::empty())
             .unwrap(),
     );
+    metrics.answered(&http::Method::GET, "/health", http::StatusCode::OK);
     let text = metrics.encode();
     let rows = text.lines().filter_map(|line| {
         let (name, help) = line.strip_prefix("# HELP ")?.split_once(' ')?;

@@ -29,6 +29,7 @@ pub(crate) fn page() -> String {
             RetryClass::Never => "no",
             RetryClass::Retry => "up to 3 times",
             RetryClass::RightSizeOnce => "once, with more memory",
+            RetryClass::UntilDeadline => "until the deadline",
         };
         vec![
             exit.code().to_string(),

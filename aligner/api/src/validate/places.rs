@@ -1,11 +1,11 @@
 //! Where inputs come from and where results go: claims, web servers, image services.
 
-use crate::{AlignmentSpec, Destination, HttpFile, OutputArtifact, Source, VolumeFile, WebUrl};
+use crate::{Destination, HttpFile, OutputArtifact, RequestSpec, Source, VolumeFile, WebUrl};
 
 use super::{Violations, is_dns_name};
 
 /// Checks every source, the destination, and that they fit the credentials.
-pub(super) fn check_places(spec: &AlignmentSpec, found: &mut Violations) {
+pub(super) fn check_places(spec: &RequestSpec, found: &mut Violations) {
     let mut services = Vec::new();
     for (field, source) in spec.sources() {
         match source {
@@ -19,7 +19,7 @@ pub(super) fn check_places(spec: &AlignmentSpec, found: &mut Violations) {
         }
     }
     let field = "spec.output.destination";
-    match &spec.output.destination {
+    match spec.destination() {
         Destination::Volume(folder) => {
             let field = format!("{field}.volume");
             check_claim(&folder.claim_name, &field, found);
@@ -28,7 +28,7 @@ pub(super) fn check_places(spec: &AlignmentSpec, found: &mut Violations) {
         Destination::ImageService(service) => {
             let field = format!("{field}.imageService");
             services.extend(check_base_url(&service.base_url, &field, found));
-            check_artifacts(&spec.output.artifacts, found);
+            check_artifacts(spec, found);
         }
     }
     check_one_origin(&services, found);
@@ -128,11 +128,19 @@ fn check_image_name(name: &str, field: &str, found: &mut Violations) {
 }
 
 /// What an image service cannot hold must not vanish without a word.
-fn check_artifacts(artifacts: &[OutputArtifact], found: &mut Violations) {
-    let fits = |artifact: &OutputArtifact| {
+fn check_artifacts(spec: &RequestSpec, found: &mut Violations) {
+    let fits = |artifact: OutputArtifact| {
         matches!(artifact, OutputArtifact::Images | OutputArtifact::Depth)
     };
-    if !artifacts.iter().all(fits) {
+    let all_fit = match spec {
+        RequestSpec::Alignment(spec) => spec.output.artifacts.iter().all(|what| fits(*what)),
+        RequestSpec::DepthMap(spec) => spec
+            .output
+            .artifacts
+            .iter()
+            .all(|what| fits((*what).into())),
+    };
+    if !all_fit {
         found.add(
             "spec.output.artifacts",
             "an image service takes `images` and `depth` only: name those of them that it shall \
@@ -160,11 +168,11 @@ fn check_one_origin(services: &[(String, WebUrl)], found: &mut Violations) {
     }
 }
 
-fn check_credentials(spec: &AlignmentSpec, found: &mut Violations) {
+fn check_credentials(spec: &RequestSpec, found: &mut Violations) {
     let mut sources = spec.sources().into_iter();
-    let needed = matches!(spec.output.destination, Destination::ImageService(_))
+    let needed = matches!(spec.destination(), Destination::ImageService(_))
         || sources.any(|(_, source)| matches!(source, Source::ImageService(_)));
-    match &spec.credentials {
+    match spec.credentials() {
         None if needed => found.add(
             "spec.credentials",
             "is missing: an image service is named, expected `secretName` of the Secret with its \

@@ -1,0 +1,98 @@
+# Sourced by the node test, after example.sh: the gateway on real pods, called in the order in which the front end
+# calls it. The image service runs in the node's network, where pods reach it.
+
+TOKEN=node-test-token
+IMAGES=http://$POD_NETWORK.1:18080
+CHUMNI=$IMAGES/chumni/v1
+
+start_image_service() {
+  cargo build --quiet --locked -p fake-image-service --manifest-path "$ROOT/Cargo.toml"
+  local data=$ROOT/examples/data program=${CARGO_TARGET_DIR:-$ROOT/target}/debug/fake-image-service
+  nsenter --target "$(init_pid)" --net -- "$program" "$POD_NETWORK.1:18080" "$TOKEN" \
+    "$data/patch_image.nii.gz" "labels=$data/patch_segmentation.nii.gz" > "$WORK/image-service.log" 2>&1 &
+  image_service=$!
+}
+in_node() { nsenter --target "$(init_pid)" --net -- "$@"; }
+listed() { # name, type: how the image service lists it
+  in_node curl --silent --fail --noproxy '*' -H "Authorization: Bearer $TOKEN" "$CHUMNI/list" \
+    | jq -e --arg name "$1" --arg type "$2" '.[] | select(.name == $name and .extra.neuroglancer.type == $type)' >/dev/null
+}
+gateway_ready() { kubectl -n "$NAMESPACE" rollout status deployment/voluba-align-gateway --timeout=60s >/dev/null; }
+# There is no kube-proxy: any of its pods is asked.
+gateway_address() {
+  kubectl -n "$NAMESPACE" get pods -l app.kubernetes.io/component=gateway -o json \
+    | jq -r '[.items[] | select(.status.phase == "Running" and .metadata.deletionTimestamp == null)][0].status.podIP'
+}
+call() { # path, curl options...: the answer's body
+  in_node curl --silent --show-error --noproxy '*' --max-time 20 "${@:2}" "http://$(gateway_address):8080$1"
+}
+post() { # path, body
+  call "$1" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -H 'Origin: https://voluba.example.org' --data "$2"
+}
+# As the front end: once a second until it has ended. The last answer is in a file.
+poll() { # path, file
+  local end=$((SECONDS + ${VOLUBA_NODE_TIMEOUT:-300}))
+  while [ "$SECONDS" -lt "$end" ]; do
+    call "$1" > "$2"
+    jq -r .message "$2" >> "$WORK/messages"
+    ! jq -e .finished "$2" >/dev/null || return 0
+    sleep 1
+  done
+  cat "$2"
+  return 1
+}
+compute() { # path, body, file: accepted, and followed to its end
+  post "$1" "$2" > "$3"
+  local url
+  url=$(jq -er .status_polling_url "$3") || { cat "$3"; return 1; }
+  poll "$url" "$3" && jq -e '.message == "SUCCESS (success)" and (has("error") | not)' "$3" || { cat "$3"; return 1; }
+}
+result() { jq -er ".results.$2" "$WORK/$1.json"; } # file, field
+body_of_alignment() {
+  local depth_map
+  depth_map=$(result depth-map depth_map_name)
+  "$BIN/kubectl" annotate --local -f "$ROOT/examples/image-service.yaml" voluba-align/read=true -o json \
+    | jq -c --arg base "$CHUMNI" --arg depth "$depth_map" '{image_service_base_url: $base, image_name: "patch_image",
+        depth_map_name: $depth, transformation_matrix: .spec.placement.matrix,
+        landmark_pairs: [.spec.landmarks[] | {source_point: .template, target_point: .patch, active: true, name, colour: "#fff"}]}'
+}
+shown_in_nanometres() { # the viewer's matrix: the last column times a million
+  jq -e '.results.transformation_matrix | length == 4 and ([.[0:3][] | .[3] * 1e6] | all(type == "number"))' "$WORK/alignment.json"
+}
+an_operator_works() { [ "$(call /v0/worker-health -o /dev/null -w "%{http_code}")" = 200 ]; }
+named_after_the_segmentation() {
+  [[ $(result depth-map depth_map_name) = patch_segmentation-equivolumetric-depth* ]]
+}
+no_token_left() {
+  [ -z "$(kubectl -n "$NAMESPACE" get secrets -l voluba.ebrains.eu/gateway -o name)" ]
+}
+token_in_no_log() {
+  ! { kubectl -n "$NAMESPACE" logs -l app.kubernetes.io/part-of=voluba-align --tail=-1; cat "$WORK/image-service.log"; } | grep -m 1 "$TOKEN"
+}
+
+test_gateway() {
+  local body
+  start_image_service
+  check "gateway: is installed" install_chart --timeout 60s --set gateway.enabled=true \
+    --set 'gateway.corsOrigins[0]=https://voluba.example.org' \
+    --set "allowedOrigins[0].origin=$IMAGES,allowedOrigins[0].private=true"
+  check "gateway: its pods are ready" gateway_ready
+  check "gateway: the operator is ready" operator_ready
+  check "gateway: the image service lists the example" within 20 listed patch_segmentation segmentation
+  check "gateway: an operator works" within 20 an_operator_works
+  body=$(jq -nc --arg base "$CHUMNI" '{image_service_base_url: $base, segmentation_name: "patch_segmentation"}')
+  check "gateway: a depth map is computed" compute /v0/depth-map-computation/ "$body" "$WORK/depth-map.json"
+  check "gateway: it is one by its name" named_after_the_segmentation
+  check "gateway: the image service has it" listed "$(result depth-map depth_map_name)" image
+  check "gateway: Neuroglancer finds it" in_node curl --silent --fail --noproxy '*' -o /dev/null \
+    "$(result depth-map depth_map_neuroglancer_url | sed 's|^precomputed://||')/info"
+  check "gateway: an alignment is computed" compute /v0/alignment-computation/ "$(body_of_alignment)" "$WORK/alignment.json"
+  check "gateway: the image service has its result" listed "$(result alignment transformed_image_name)" image
+  check "gateway: the matrix can be shown" shown_in_nanometres
+  check "gateway: no token is left" within 5 no_token_left
+  check "gateway: no log holds it" token_in_no_log
+  check "gateway: stages were told" grep -q '^PROGRESS (' "$WORK/messages"
+  kill "$image_service" 2>/dev/null || true
+  image_service=
+  check "gateway: is removed" install_chart --timeout 60s
+}
