@@ -20,11 +20,13 @@ trap 'kill "${programs[@]}" 2>/dev/null || true; rm -rf "$WORK"' EXIT
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 IMAGES=$(free_port) PORT=$(free_port) ADMIN=$(free_port)
 until_ready() { curl --silent --fail --noproxy '*' --retry 100 --retry-delay 1 --retry-connrefused --retry-all-errors "http://127.0.0.1:$ADMIN/readyz" >/dev/null; }
-calls() { # more options of schemathesis...
+calls() ( # more options of schemathesis...
+  # It keeps a cache in the folder where it runs.
+  cd "$WORK"
   "$VENV/bin/st" run "http://127.0.0.1:$PORT/openapi.json" --url "http://127.0.0.1:$PORT" --no-color --seed 1 \
     --max-examples "${VOLUBA_OPENAPI_EXAMPLES:-50}" --continue-on-failure \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance "$@"
-}
+)
 # Counted by the gateway itself: many calls, and each kind of answer among them.
 answers() { # method and route and code, as a pattern
   curl --silent --noproxy '*' "http://127.0.0.1:$ADMIN/metrics" | grep -E "^voluba_align_http_answers_total\{$1\}" \
