@@ -1,6 +1,7 @@
 //! The command line: options, their environment variables, and how they become settings.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use alignment_api::Origin;
@@ -165,6 +166,47 @@ pub struct GatewayArguments {
     /// Requests that were made here are deleted so many seconds after their end.
     #[arg(long, env = "KEEP_SECONDS", value_name = "SECONDS", default_value_t = 30 * 86_400)]
     pub keep_seconds: u64,
+    /// Provider of OpenID Connect whose tokens say who calls /v1, as their claim `iss` has it. Only
+    /// with --oidc-audience.
+    #[arg(
+        long,
+        env = "OIDC_ISSUER",
+        value_name = "URL",
+        requires = "oidc_audience"
+    )]
+    pub oidc_issuer: Option<String>,
+    /// What the tokens' claim `aud` must hold.
+    #[arg(
+        long,
+        env = "OIDC_AUDIENCE",
+        value_name = "NAME",
+        requires = "oidc_issuer"
+    )]
+    pub oidc_audience: Option<String>,
+    /// Name of the page at the provider, so that people can sign in there. Omitted: they paste a token.
+    #[arg(
+        long,
+        env = "OIDC_CLIENT_ID",
+        value_name = "NAME",
+        requires = "oidc_issuer"
+    )]
+    pub oidc_client_id: Option<String>,
+    /// Instead of a provider, the cluster says who calls /v1: its tokens for this audience are taken.
+    #[arg(
+        long,
+        env = "TOKEN_REVIEW_AUDIENCE",
+        value_name = "NAME",
+        conflicts_with = "oidc_issuer"
+    )]
+    pub token_review_audience: Option<String>,
+    /// Calls of /v1 that one caller may make in a minute, counted in each replica.
+    #[arg(
+        long,
+        env = "CALLS_PER_MINUTE",
+        value_name = "NUMBER",
+        default_value = "300"
+    )]
+    pub calls_per_minute: NonZero<u32>,
     /// Where /source leads. Omitted: nowhere, 404.
     #[arg(long, env = "SOURCE_URL", value_name = "URL")]
     pub source_url: Option<String>,

@@ -28,6 +28,12 @@ impl Error {
                 if status.is_not_found() || status.is_conflict()))
     }
 
+    /// Whether an object of that name exists.
+    pub fn is_already_there(&self) -> bool {
+        matches!(self, Self::Api { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.is_already_exists()))
+    }
+
     /// Time until the next try after so many failures in a row.
     pub fn retry_after(&self, failures: u32) -> Duration {
         let (first, longest) = match self {

@@ -6,20 +6,28 @@
 //! | Question | Module |
 //! |---|---|
 //! | the old interface: bodies, answers, errors | [`v0`] |
+//! | the interface for programs and for the page | [`v1`] |
+//! | who calls, and how often | [`identity`], [`rate`] |
 //! | which requests there are; making one, with its Secret | [`requests`] |
 //! | what has to go: tokens at the end, requests without a token, old ones | [`upkeep`] |
 //! | the caller's images, and with them the token's worth | [`images`] |
+//! | how a registration went, what its result looks like | [`curve`], [`pictures`] |
 //! | whether an operator works | [`health`] |
 //! | connections and their limits | [`server`] |
 
+pub mod curve;
 pub mod health;
 pub mod id;
+pub mod identity;
 pub mod images;
+pub mod pictures;
 pub mod proxy;
+pub mod rate;
 pub mod requests;
 pub mod server;
 pub mod upkeep;
 pub mod v0;
+pub mod v1;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +38,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
@@ -43,7 +52,10 @@ use crate::readiness::{Readiness, Role};
 use crate::run::stop_on_signal;
 use crate::telemetry::Telemetry;
 use health::WorkerHealth;
+use identity::Identity;
 use images::Images;
+use pictures::Gallery;
+use rate::Rate;
 use requests::Requests;
 
 /// Largest body: a thousand pairs with names.
@@ -51,13 +63,24 @@ const LARGEST_BODY: usize = 512 << 10;
 /// Time for an answer, reading the body included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Requests that are followed at the same time.
+const MOST_FOLLOWED: usize = 1024;
+
 /// What all answers draw from.
 #[derive(Clone)]
 pub struct Gateway {
     requests: Requests,
     images: Images,
+    /// Origins of image services that may be named.
+    image_services: Arc<[String]>,
+    identity: Identity,
+    rate: Rate,
+    gallery: Gallery,
+    /// Places for those who follow a request.
+    followers: Arc<Semaphore>,
     health: WorkerHealth,
     metrics: Metrics,
+    stop: CancellationToken,
     trust_proxy: bool,
     unknown_is_not_found: bool,
     source_url: Option<Arc<str>>,
@@ -96,8 +119,16 @@ async fn start(arguments: GatewayArguments) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     readiness.set(Role::Working);
     let (requests, changes) = Requests::watch(client.clone(), namespace, &readiness);
+    let services = arguments.allow_origin.iter();
+    let services = services.chain(&arguments.allow_private_origin);
     let gateway = Gateway {
         requests: requests.clone(),
+        image_services: services.map(ToString::to_string).collect(),
+        identity: Identity::new(&arguments, client.clone(), roots.clone())?,
+        rate: Rate::per_minute(arguments.calls_per_minute),
+        gallery: Gallery::new(client.clone(), namespace),
+        followers: Arc::new(Semaphore::new(MOST_FOLLOWED)),
+        stop: stop.clone(),
         images: Images::new(
             Policy::new(&arguments.allow_origin, &arguments.allow_private_origin),
             roots,
@@ -145,27 +176,46 @@ async fn start(arguments: GatewayArguments) -> anyhow::Result<()> {
 /// errors say it, too.
 fn router(gateway: Gateway, arguments: &GatewayArguments) -> Router {
     let measure = middleware::from_fn_with_state(gateway.clone(), count);
-    v0::routes()
+    let v0 = v0::routes()
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            PATIENCE,
-        ))
+        .layer(timeout())
+        .layer(cors(arguments, &[Method::POST], &[]));
+    let headers = [
+        header::IF_NONE_MATCH,
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("image-service-token"),
+        HeaderName::from_static("last-event-id"),
+    ];
+    let v1 = v1::routes().layer(
+        cors(arguments, &[Method::POST, Method::DELETE], &headers).expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+        ]),
+    );
+    v0.merge(v1)
         .layer(middleware::map_response(harden))
-        .layer(cors(arguments))
         .layer(measure)
         .with_state(gateway)
 }
 
-fn cors(arguments: &GatewayArguments) -> CorsLayer {
+fn timeout() -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE)
+}
+
+fn cors(arguments: &GatewayArguments, methods: &[Method], headers: &[HeaderName]) -> CorsLayer {
     let origins = arguments.cors_origin.iter();
     let origins: Vec<HeaderValue> = origins
         .filter_map(|origin| origin.to_string().parse().ok())
         .collect();
+    let always = [Method::GET, Method::HEAD, Method::OPTIONS];
+    let methods: Vec<_> = always.iter().chain(methods).cloned().collect();
+    let always = [header::AUTHORIZATION, header::CONTENT_TYPE];
+    let headers: Vec<_> = always.iter().chain(headers).cloned().collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allow_methods(methods)
+        .allow_headers(headers)
         .max_age(Duration::from_secs(arguments.cors_max_age))
 }
 

@@ -321,7 +321,7 @@ fn read_upload_answer(reply: Reply, most: u64) -> Result<Option<String>, Fault> 
     })
 }
 
-fn json<T: serde::de::DeserializeOwned>(reply: Reply, most: u64) -> Result<T, Fault> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(reply: Reply, most: u64) -> Result<T, Fault> {
     use std::io::Read;
     let Reply {
         body,

@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod connect;
+mod document;
 mod download;
 pub mod error;
 mod exchange;

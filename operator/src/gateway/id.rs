@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// How long a replica that has not seen a request believes that it will.
@@ -20,6 +21,20 @@ impl Id {
     /// A new one.
     pub fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The one that belongs to these words, always the same: version 8, out of their SHA-256.
+    pub fn of(words: &[&str]) -> Self {
+        let mut digest = Sha256::new();
+        for word in words {
+            // With its length, so that no other words run together into the same.
+            digest.update((word.len() as u64).to_be_bytes());
+            digest.update(word);
+        }
+        let digest: [u8; 32] = digest.finalize().into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(Uuid::new_v8(bytes))
     }
 
     /// Reads one, if the text is one in the form in which they are given out.
@@ -73,6 +88,15 @@ mod tests {
             assert_eq!(Id::parse(&other), None, "{other}");
         }
         assert_eq!(Id::parse("../secrets"), None);
+    }
+
+    #[test]
+    fn words_have_one_identifier() {
+        let id = Id::of(&["ab", "c"]);
+        assert_eq!(Id::of(&["ab", "c"]), id);
+        assert_ne!(Id::of(&["a", "bc"]), id);
+        assert_eq!(Id::parse(&id.to_string()), Some(id));
+        assert!(!id.is_young(SystemTime::now()));
     }
 
     #[test]

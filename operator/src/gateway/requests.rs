@@ -1,6 +1,7 @@
 //! The gateway's requests: a watch keeps them in memory, so that reading one costs the API server
 //! nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,18 @@ use futures::{Stream, StreamExt, future};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, DynamicObject, ObjectMeta, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
+use tokio::sync::broadcast;
 use transfer::token::Token;
 
+use super::curve::{CurvePoint, Curves};
 use super::id::Id;
 use crate::error::{Error, call};
 use crate::readiness::Readiness;
@@ -25,10 +30,48 @@ use crate::watch::{self, WatchResult};
 
 /// Label of the requests that the gateway made, and of their Secrets.
 pub const LABEL: &str = "voluba.ebrains.eu/gateway";
-/// Value of [`LABEL`]: the interface by which they came.
-pub const V0: &str = "v0";
+/// Annotation of whose request it is, if the interface knows.
+pub const OWNER: &str = "voluba.ebrains.eu/owner";
+/// Annotation of the name that its author gave it.
+pub const SHOWN_NAME: &str = "voluba.ebrains.eu/shown-name";
+/// Annotation of what was asked for: a second call with the same key must ask for the same.
+pub const FINGERPRINT: &str = "voluba.ebrains.eu/fingerprint";
+/// Changes that a listener may be behind; beyond that it is told that it missed some.
+const UNHEARD: usize = 1024;
 /// Beginning of the names of the Secrets that the gateway makes; it deletes no others.
 const SECRET_PREFIX: &str = "voluba-gateway-";
+
+/// The interface by which a request came: the value of [`LABEL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// The old one.
+    V0,
+    /// The one for programs and for the page.
+    V1,
+}
+
+impl Interface {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::V0 => "v0",
+            Self::V1 => "v1",
+        }
+    }
+}
+
+/// A request to be made.
+pub struct New<'a> {
+    /// Its identifier and name.
+    pub id: &'a Id,
+    /// By which interface it comes.
+    pub interface: Interface,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What it asks for.
+    pub spec: &'a RequestSpec,
+    /// The caller's token for the image service.
+    pub token: Option<&'a Token>,
+}
 
 /// Name of the Secret of a request.
 pub fn secret_name(request: &str) -> String {
@@ -41,6 +84,8 @@ pub struct Requests {
     client: Client,
     namespace: Arc<str>,
     stores: [Store<Request>; 2],
+    curves: Curves,
+    changed: broadcast::Sender<Arc<str>>,
 }
 
 /// Changes of the requests of one kind, as the watch tells them.
@@ -50,6 +95,8 @@ impl Requests {
     /// Begins to watch. The changes must be polled, or nothing is ever known.
     pub fn watch(client: Client, namespace: &str, readiness: &Readiness) -> (Self, Vec<Changes>) {
         let mut changes = Vec::new();
+        let curves = Curves::default();
+        let (changed, _) = broadcast::channel(UNHEARD);
         let stores = Kind::ALL.map(|kind| {
             let writer = Writer::new(kind);
             let store = writer.as_reader();
@@ -63,6 +110,20 @@ impl Requests {
                     future::ready(event.transpose())
                 })
                 .reflect(writer);
+            let (curves, changed) = (curves.clone(), changed.clone());
+            // Whoever is told finds the change in the store.
+            let stream = stream.inspect(move |event| {
+                if let Ok(event) = event {
+                    curves.note(event);
+                    if let Event::Apply(request)
+                    | Event::InitApply(request)
+                    | Event::Delete(request) = event
+                    {
+                        // Nobody may be listening.
+                        let _ = changed.send(request.name_any().into());
+                    }
+                }
+            });
             changes.push(logged(stream).boxed());
             store
         });
@@ -70,16 +131,21 @@ impl Requests {
             client,
             namespace: namespace.into(),
             stores,
+            curves,
+            changed,
         };
         (requests, changes)
     }
 
     /// The request of an identifier, whatever its kind.
     pub fn get(&self, id: &Id) -> Option<Arc<Request>> {
-        let name = id.to_string();
+        self.named(&id.to_string())
+    }
+
+    fn named(&self, name: &str) -> Option<Arc<Request>> {
         let mut found = Kind::ALL.into_iter().zip(&self.stores);
         found.find_map(|(kind, store)| {
-            store.get(&ObjectRef::new_with(&name, kind).within(&self.namespace))
+            store.get(&ObjectRef::new_with(name, kind).within(&self.namespace))
         })
     }
 
@@ -96,42 +162,88 @@ impl Requests {
         self.stores.iter().flat_map(Store::state).collect()
     }
 
+    /// Names of requests that change from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.changed.subscribe()
+    }
+
+    /// How the registration of a request has gone, as far as this replica has seen it.
+    pub fn curve(&self, request: &str) -> Vec<CurvePoint> {
+        self.curves.of(request)
+    }
+
     /// Makes a request and the Secret with its token. The request comes first, so that the Secret
     /// has an owner from its first moment on: whatever happens in between, no token is left over.
     ///
     /// # Errors
     /// What the API server answers. The request may be there all the same, without its Secret; such
     /// a one is removed later.
-    pub async fn create(&self, id: &Id, spec: &RequestSpec, token: &Token) -> Result<(), Error> {
-        let kind = Kind::of(spec);
-        let name = id.to_string();
+    pub async fn create(&self, new: New<'_>) -> Result<Request, Error> {
+        let kind = Kind::of(new.spec);
         let object = json!({
             "apiVersion": Request::api_version(&kind),
             "kind": kind.name(),
-            "metadata": {"name": name, "labels": {LABEL: V0}},
-            "spec": spec,
+            "metadata": {
+                "name": new.id.to_string(),
+                "labels": {LABEL: new.interface.name()},
+                "annotations": new.annotations,
+            },
+            "spec": new.spec,
         });
-        let api = api(&self.client, &self.namespace, kind);
-        let object: DynamicObject = serde_json::from_value(object).map_err(|error| Error::Api {
+        let unreadable = |error| Error::Api {
             call: "create request",
             source: Box::new(kube::Error::SerdeError(error)),
-        })?;
+        };
+        let api = api(&self.client, &self.namespace, kind);
+        let object: DynamicObject = serde_json::from_value(object).map_err(unreadable)?;
         let params = PostParams::default();
         let made = call("create request", api.create(&params, &object)).await?;
-        let secret = secret(&made, kind, token);
-        let made_secret = call("create secret", self.secrets().create(&params, &secret)).await;
-        if let Err(error) = made_secret {
+        let made = Request::read(made, kind).map_err(unreadable)?;
+        if let Some(token) = new.token
+            && let Err(error) = self.give_token(&made, token).await
+        {
             // Without its token it can only fail.
             if let Err(error) = self.delete(kind, &made.metadata).await {
-                tracing::warn!(%error, request = name, "request without a Secret not removed");
+                tracing::warn!(%error, request = %new.id, "request without a Secret not removed");
             }
             return Err(error);
         }
+        Ok(made)
+    }
+
+    /// Makes the Secret with the token of a request.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub async fn give_token(&self, request: &Request, token: &Token) -> Result<(), Error> {
+        let secret = secret(request, token);
+        let params = PostParams::default();
+        call("create secret", self.secrets().create(&params, &secret)).await?;
         // It may have ended before it had its Secret.
-        if self.get(id).is_some_and(|request| request.is_finished()) {
+        let name = request.name_any();
+        if self.named(&name).is_some_and(|known| known.is_finished()) {
             self.forget_token(&name).await?;
         }
         Ok(())
+    }
+
+    /// Has a request end for good.
+    ///
+    /// # Errors
+    /// What the API server answers.
+    pub async fn cancel(&self, request: &Request) -> Result<Request, Error> {
+        let kind = request.kind();
+        let api = api(&self.client, &self.namespace, kind);
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": request.uid()},
+            "spec": {"cancel": true},
+        }));
+        let (name, params) = (request.name_any(), PatchParams::default());
+        let patched = call("cancel request", api.patch(&name, &params, &patch)).await?;
+        Request::read(patched, kind).map_err(|error| Error::Api {
+            call: "cancel request",
+            source: Box::new(kube::Error::SerdeError(error)),
+        })
     }
 
     /// Deletes the Secret of a request; it is as good if there is none.
@@ -164,9 +276,7 @@ impl Requests {
         };
         match call("create secret", self.secrets().create(&params, &secret)).await {
             Ok(_) => Ok(true),
-            Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_already_exists()) => {
-                Ok(false)
-            }
+            Err(error) if error.is_already_there() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -198,8 +308,8 @@ fn api(client: &Client, namespace: &str, kind: Kind) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &kind.resource())
 }
 
-fn secret(request: &DynamicObject, kind: Kind, token: &Token) -> Secret {
-    let name = request.name_any();
+fn secret(request: &Request, token: &Token) -> Secret {
+    let (name, kind) = (request.name_any(), request.kind());
     let owner = OwnerReference {
         api_version: Request::api_version(&kind).into_owned(),
         kind: kind.name().to_owned(),
@@ -207,12 +317,13 @@ fn secret(request: &DynamicObject, kind: Kind, token: &Token) -> Secret {
         uid: request.uid().unwrap_or_default(),
         ..OwnerReference::default()
     };
+    let label = request.labels().get(LABEL).cloned().unwrap_or_default();
     let key = alignment_api::TOKEN_KEY.to_owned();
     let value = ByteString(token.reveal().as_bytes().to_owned());
     Secret {
         metadata: ObjectMeta {
             name: Some(secret_name(&name)),
-            labels: Some([(LABEL.to_owned(), V0.to_owned())].into()),
+            labels: Some([(LABEL.to_owned(), label)].into()),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },

@@ -8,6 +8,7 @@ pub mod fields;
 pub mod pages;
 pub mod standing;
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use axum::Router;
@@ -24,6 +25,7 @@ use transfer::token::Token;
 use super::Gateway;
 use super::id::Id;
 use super::proxy::Prefix;
+use super::requests::{Interface, New};
 use answers::Refusal;
 use bodies::{AlignmentBody, DepthMapBody};
 
@@ -234,8 +236,15 @@ async fn accept(
 ) -> Result<Response, Refusal> {
     let id = Id::new();
     let spec = spec(&id.to_string());
-    match gateway.requests.create(&id, &spec, token).await {
-        Ok(()) => {
+    let new = New {
+        id: &id,
+        interface: Interface::V0,
+        annotations: BTreeMap::new(),
+        spec: &spec,
+        token: Some(token),
+    };
+    match gateway.requests.create(new).await {
+        Ok(_) => {
             let url = format!("{prefix}{base}/{id}");
             let body = axum::Json(json!({"status_polling_url": url}));
             Ok((StatusCode::ACCEPTED, body).into_response())

@@ -1,0 +1,115 @@
+//! Pictures of results: the operator leaves them in a ConfigMap beside the request.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use tokio::time::Instant;
+
+use super::curve::CurvePoint;
+
+/// Requests whose pictures are kept in memory.
+const MOST_KEPT: usize = 64;
+/// What was not there may come: it is asked for again after so long.
+const ABSENT_FOR: Duration = Duration::from_secs(5);
+/// Larger ones are not the operator's.
+const MOST_BYTES: usize = 512 << 10;
+
+/// What the aligner has drawn of one result.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    files: Vec<(String, Vec<u8>)>,
+    /// The registration, iteration by iteration.
+    pub curve: Vec<CurvePoint>,
+}
+
+impl Pictures {
+    fn read(map: ConfigMap) -> Self {
+        let curve = map.data.unwrap_or_default().remove("curve.json");
+        let curve = curve.and_then(|text| serde_json::from_str(&text).ok());
+        let files = map.binary_data.unwrap_or_default().into_iter();
+        let files: Vec<_> = files
+            .map(|(name, bytes)| (name, bytes.0))
+            .filter(|(_, bytes)| bytes.starts_with(b"\x89PNG\r\n"))
+            .collect();
+        if files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > MOST_BYTES {
+            return Self::default();
+        }
+        Self {
+            files,
+            curve: curve.unwrap_or_default(),
+        }
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.files.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A picture, as PNG.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        let mut files = self.files.iter();
+        files.find(|file| file.0 == name).map(|file| &*file.1)
+    }
+}
+
+struct Kept {
+    request: String,
+    at: Instant,
+    pictures: Arc<Pictures>,
+}
+
+/// The pictures of all requests.
+#[derive(Clone)]
+pub struct Gallery {
+    api: Api<ConfigMap>,
+    /// The newest last.
+    kept: Arc<Mutex<VecDeque<Kept>>>,
+}
+
+impl Gallery {
+    /// Of the requests of a namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            kept: Arc::default(),
+        }
+    }
+
+    /// The pictures of a request that has ended; empty if there are none. Read once, since they never
+    /// change.
+    pub async fn of(&self, request: &str) -> Arc<Pictures> {
+        if let Some(known) = self.known(request) {
+            return known;
+        }
+        let name = format!("voluba-pictures-{request}");
+        let pictures = match self.api.get_opt(&name).await {
+            Ok(map) => map.map(Pictures::read),
+            Err(error) => {
+                tracing::warn!(%error, request, "pictures not read");
+                None
+            }
+        };
+        let pictures = Arc::new(pictures.unwrap_or_default());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|one| one.request != request);
+        if kept.len() >= MOST_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Kept {
+            request: request.to_owned(),
+            at: Instant::now(),
+            pictures: pictures.clone(),
+        });
+        pictures
+    }
+
+    fn known(&self, request: &str) -> Option<Arc<Pictures>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = kept.iter().find(|one| one.request == request)?;
+        let good = !one.pictures.files.is_empty() || one.at.elapsed() < ABSENT_FOR;
+        good.then(|| one.pictures.clone())
+    }
+}
