@@ -19,8 +19,13 @@
 {{- /* One egress rule for each port of the allowed origins. A policy knows no host names, so the program
 itself keeps to the names and addresses. */}}
 {{- define "voluba-align.originEgress" -}}
+{{- include "voluba-align.egressTo" .Values.allowedOrigins }}
+{{- end }}
+
+{{- /* The same for a list of origins. */}}
+{{- define "voluba-align.egressTo" -}}
 {{- $seen := dict }}
-{{- range .Values.allowedOrigins }}
+{{- range . }}
 {{- $scheme := ternary "443" "80" (hasPrefix "https:" .origin) }}
 {{- $port := regexFind ":[0-9]+$" .origin | trimPrefix ":" | default $scheme }}
 {{- $key := printf "%s %t" $port (default false .private) }}

@@ -16,6 +16,7 @@ mod crashes;
 #[path = "../common/fault.rs"]
 mod fault;
 mod gateway;
+mod issuer;
 mod jobs;
 mod kubelet;
 mod load;
@@ -29,6 +30,7 @@ mod service;
 mod tokens;
 mod traces;
 mod v0;
+mod v1;
 
 use std::time::Duration;
 
