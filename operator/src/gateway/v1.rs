@@ -335,14 +335,13 @@ async fn create(
     let asked = Asked::read(&json_of(&headers, body)?).map_err(Problem::invalid)?;
     let key = key_of(&headers)?;
     let token = service_token(&gateway, &known, &headers)?;
-    check_service(&gateway, &asked, token.as_ref()).await?;
+    let token = check_service(&gateway, &asked, token).await?;
     let kind = Kind::of(&asked.spec);
     let id = match &key {
         Some(key) => Id::of(&[known.caller.as_str(), key, kind.name()]),
         None => Id::new(),
     };
-    let spec = asked.spec(&id.to_string(), token.is_some());
-    let token = token.filter(|_| spec.credentials().is_some());
+    let spec = asked.spec(&id.to_string());
     let mut annotations = BTreeMap::from([
         (OWNER.to_owned(), known.caller.as_str().to_owned()),
         (FINGERPRINT.to_owned(), asked.fingerprint.clone()),
@@ -456,14 +455,15 @@ fn service_token(
     }
 }
 
-/// Whether the image service may be asked, takes the token, and has what the request reads.
+/// Whether the image service may be asked, takes the token, and has what the request reads. Gives the
+/// token that the request needs, if it needs one.
 async fn check_service(
     gateway: &Gateway,
     asked: &Asked,
-    token: Option<&Token>,
-) -> Result<(), Problem> {
+    token: Option<Token>,
+) -> Result<Option<Token>, Problem> {
     let Some((field, base)) = &asked.service else {
-        return Ok(());
+        return Ok(None);
     };
     if !gateway.images.allows(base) {
         let message = format!(
@@ -472,12 +472,14 @@ async fn check_service(
         );
         return Err(Problem::invalid(vec![document::violation(field, message)]));
     }
-    let Some(token) = token else {
-        return Ok(());
-    };
+    let token = token.ok_or_else(|| {
+        let detail =
+            "The request names an image service: expected the header `Image-Service-Token`.";
+        Problem::new(Wrong::InvalidParameter, detail)
+    })?;
     let listed = gateway
         .images
-        .list(base.clone(), token)
+        .list(base.clone(), &token)
         .await
         .map_err(|error| {
             let wrong = match error {
@@ -499,7 +501,7 @@ async fn check_service(
         })
         .collect();
     if missing.is_empty() {
-        Ok(())
+        Ok(Some(token))
     } else {
         Err(Problem::invalid(missing))
     }

@@ -39,7 +39,10 @@ impl Asked {
             let version = object.entry("apiVersion");
             version.or_insert_with(|| API_VERSION.into());
         }
-        let document = RequestDocument::read(&whole).map_err(|violation| vec![violation])?;
+        let mut document = RequestDocument::read(&whole).map_err(|violation| vec![violation])?;
+        let names_secret = document.spec.credentials().is_some();
+        // As it will be, once it has a name.
+        give_credentials(&mut document.spec, "given");
         let mut found = alignment_api::validate(&document);
         let name = document.metadata.name.clone();
         if name.as_ref().is_some_and(|name| {
@@ -49,7 +52,7 @@ impl Asked {
                 format!("is longer than {LONGEST_NAME} characters, or has control characters");
             found.push(violation("metadata.name", message));
         }
-        if document.spec.credentials().is_some() {
+        if names_secret {
             found.push(violation(
                 "spec.credentials",
                 "names a Secret of the cluster: over HTTP, the token goes in a header",
@@ -91,17 +94,26 @@ impl Asked {
         })
     }
 
-    /// The spec of the request of this name, for a caller with a token or without.
-    pub fn spec(&self, name: &str, has_token: bool) -> RequestSpec {
+    /// The spec of the request of this name.
+    pub fn spec(&self, name: &str) -> RequestSpec {
         let mut spec = self.spec.clone();
-        let credentials = (has_token && self.service.is_some()).then(|| Credentials {
-            secret_name: secret_name(name),
-        });
-        match &mut spec {
-            RequestSpec::Alignment(spec) => spec.credentials = credentials,
-            RequestSpec::DepthMap(spec) => spec.credentials = credentials,
-        }
+        give_credentials(&mut spec, name);
         spec
+    }
+}
+
+/// Names the Secret that the gateway makes, if an image service is to be asked.
+fn give_credentials(spec: &mut RequestSpec, name: &str) {
+    let sources = spec.sources();
+    let mut sources = sources.iter().map(|(_, source)| source);
+    let asks = matches!(spec.destination(), Destination::ImageService(_))
+        || sources.any(|source| matches!(source, Source::ImageService(_)));
+    let given = asks.then(|| Credentials {
+        secret_name: secret_name(name),
+    });
+    match spec {
+        RequestSpec::Alignment(spec) => spec.credentials = given,
+        RequestSpec::DepthMap(spec) => spec.credentials = given,
     }
 }
 
@@ -141,7 +153,7 @@ mod tests {
             "spec": {
                 "segmentation": {"source": {"imageService":
                     {"baseUrl": "https://images.example.org/chumni", "name": "seg"}}},
-                "output": {"destination": {"imageService":
+                "output": {"artifacts": ["depth"], "destination": {"imageService":
                     {"baseUrl": "https://images.example.org/chumni"}}},
             },
         })
@@ -163,9 +175,8 @@ mod tests {
                 "seg".to_owned()
             )]
         );
-        let with = asked.spec("x", true);
-        assert_eq!(with.credentials().unwrap().secret_name, "voluba-gateway-x");
-        assert_eq!(asked.spec("x", false).credentials(), None);
+        let spec = asked.spec("x");
+        assert_eq!(spec.credentials().unwrap().secret_name, "voluba-gateway-x");
     }
 
     #[test]
