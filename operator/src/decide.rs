@@ -6,7 +6,8 @@
 use alignment_api::Violation;
 
 use crate::build::{Attempt, metadata};
-use crate::conditions::Reason;
+use crate::conditions::{ConditionType, Reason};
+use crate::crd::Phase;
 use crate::ending::{self, Cause};
 use crate::observe::{JobEnd, JobState, JobView, Observed, PodPhase};
 use crate::quantity::Memory;
@@ -44,6 +45,8 @@ pub enum Intent {
     SetSuspend(bool),
     /// Have the finished Job removed after so many seconds, or not at all.
     SetTtl(Option<i32>),
+    /// Remove the Job, and with it its pods.
+    DeleteJob,
 }
 
 /// What the status tells.
@@ -63,6 +66,10 @@ pub enum Story {
     Completed,
     /// There will be no result.
     Failed(Cause),
+    /// The request is cancelled; its Job or pods are still there.
+    Cancelling,
+    /// The request is cancelled, and nothing of it computes any more.
+    Cancelled,
 }
 
 /// A write and what the status tells.
@@ -99,9 +106,11 @@ pub fn decide(case: &Case<'_>) -> Decision {
         };
     }
     match &case.observed.job {
+        JobState::Never | JobState::Gone if case.request.spec.cancel() => end_cancelled(case),
         JobState::Never => start(case),
         JobState::Gone => start_again(case),
         JobState::Present(job) => match &job.end {
+            None if case.request.spec.cancel() => cancel(case, job),
             None => keep_running(case, job),
             Some(JobEnd::Complete { .. }) => conclude(case),
             Some(JobEnd::Failed { reason, .. }) => fail_or_enlarge(case, job, reason),
@@ -113,6 +122,14 @@ pub fn decide(case: &Case<'_>) -> Decision {
 fn after_the_end(case: &Case<'_>) -> Intent {
     let ttl = case.request.spec.ttl_seconds_after_finished();
     match case.observed.job() {
+        // Made by an operator that did not know of the end.
+        Some(job)
+            if case.request.phase() == Some(Phase::Cancelled)
+                && job.end.is_none()
+                && !job.deleting =>
+        {
+            Intent::DeleteJob
+        }
         Some(job)
             if case.end_is_recorded && job.end.is_some() && !job.deleting && job.ttl != ttl =>
         {
@@ -120,6 +137,46 @@ fn after_the_end(case: &Case<'_>) -> Intent {
         }
         _ => Intent::Nothing,
     }
+}
+
+/// Whether a result was written before is the Job's to say; a Job that has ended is not removed.
+fn cancel(case: &Case<'_>, job: &JobView) -> Decision {
+    let mut pods = case.observed.pods.iter();
+    if pods.any(|pod| pod.phase == PodPhase::Succeeded) {
+        return Decision::wait(Story::Underway(None));
+    }
+    let intent = if job.deleting || !is_told(case.request, job) {
+        Intent::Nothing
+    } else {
+        Intent::DeleteJob
+    };
+    Decision {
+        intent,
+        story: Story::Cancelling,
+    }
+}
+
+/// Whether the status holds all that the Job alone knows, so that it may vanish.
+fn is_told(request: &Request, job: &JobView) -> bool {
+    request.status.as_ref().is_some_and(|status| {
+        let cancelling = status.conditions.iter().any(|condition| {
+            condition.type_ == ConditionType::Progressing.name()
+                && condition.reason == Reason::Cancelling.name()
+        });
+        let counted = status.attempts >= Some(job.attempt);
+        let started = job.start_time.is_none() || status.start_time.is_some();
+        cancelling && counted && started
+    })
+}
+
+fn end_cancelled(case: &Case<'_>) -> Decision {
+    if case.observed.pods.iter().any(|pod| !pod.has_ended()) {
+        return Decision::wait(Story::Cancelling);
+    }
+    Decision::wait(match (&case.observed.job, case.verdict) {
+        (JobState::Never, Err(violations)) => Story::Invalid(violations.clone()),
+        _ => Story::Cancelled,
+    })
 }
 
 fn start(case: &Case<'_>) -> Decision {
@@ -188,7 +245,7 @@ fn fail_or_enlarge(case: &Case<'_>, job: &JobView, reason: &str) -> Decision {
     }
     let memory = ending::next_memory(job, pods, case.max_memory);
     match memory {
-        Some(memory) if case.verdict.is_ok() && !job.deleting => Decision::create(
+        Some(memory) if may_go_on(case, job) => Decision::create(
             Attempt {
                 number: job.attempt + 1,
                 right_sized: Some(memory),
@@ -197,6 +254,10 @@ fn fail_or_enlarge(case: &Case<'_>, job: &JobView, reason: &str) -> Decision {
         ),
         _ => Decision::wait(Story::Failed(ending::cause(job, pods, case.max_memory))),
     }
+}
+
+fn may_go_on(case: &Case<'_>, job: &JobView) -> bool {
+    case.verdict.is_ok() && !job.deleting && !case.request.spec.cancel()
 }
 
 #[cfg(test)]
