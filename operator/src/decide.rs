@@ -264,6 +264,7 @@ fn may_go_on(case: &Case<'_>, job: &JobView) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     use super::*;
@@ -494,13 +495,175 @@ mod tests {
         assert!(matches!(deadline.decide().story, Story::Failed(_)));
     }
 
+    fn cancel() -> (&'static str, Value) {
+        ("/spec/cancel", json!(true))
+    }
+
+    /// What the status tells before the Job may go.
+    fn cancelling(attempts: i32, started: bool) -> (&'static str, Value) {
+        let condition = json!({"type": "Progressing", "status": "True", "reason": "Cancelling",
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let mut told = json!({"phase": "Running", "attempts": attempts, "conditions": [condition]});
+        if started {
+            told["startTime"] = json!("2026-01-01T00:00:00Z");
+        }
+        status(told)
+    }
+
+    #[test]
+    fn the_job_of_a_cancelled_request_goes_once_the_status_holds_what_it_knew() {
+        let started = Some("2026-01-01T00:00:00Z".parse().map(Time).unwrap());
+        for (told, start_time, deleting, expected) in [
+            (
+                status(json!({"phase": "Running", "attempts": 1})),
+                None,
+                false,
+                Intent::Nothing,
+            ),
+            (cancelling(0, true), None, false, Intent::Nothing),
+            (
+                cancelling(1, false),
+                started.clone(),
+                false,
+                Intent::Nothing,
+            ),
+            (cancelling(1, true), started, false, Intent::DeleteJob),
+            (cancelling(1, false), None, false, Intent::DeleteJob),
+            (cancelling(1, false), None, true, Intent::Nothing),
+        ] {
+            let given = Given {
+                changes: vec![cancel(), told],
+                job: JobState::Present(JobView {
+                    deleting,
+                    start_time,
+                    ..job()
+                }),
+                ..Given::default()
+            };
+            let decision = given.decide();
+            assert_eq!(decision.intent, expected);
+            assert_eq!(decision.story, Story::Cancelling);
+        }
+    }
+
+    #[test]
+    fn cancelling_comes_before_suspending_and_before_a_queue() {
+        let given = Given {
+            changes: vec![
+                cancel(),
+                ("/spec/suspend", json!(true)),
+                cancelling(1, false),
+            ],
+            job: JobState::Present(JobView {
+                queued: true,
+                suspended: true,
+                ..job()
+            }),
+            ..Given::default()
+        };
+        assert_eq!(given.decide().intent, Intent::DeleteJob);
+        let labels = json!({"kueue.x-k8s.io/queue-name": "team"});
+        let given = Given {
+            changes: vec![
+                cancel(),
+                ("/spec/suspend", json!(true)),
+                ("/metadata/labels", labels),
+            ],
+            job: JobState::Never,
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Cancelled));
+    }
+
+    #[test]
+    fn cancelled_is_told_only_when_no_pod_is_left_that_computes() {
+        for (phase, deleting, story) in [
+            (PodPhase::Pending, false, Story::Cancelling),
+            (PodPhase::Running, true, Story::Cancelling),
+            (PodPhase::Failed, true, Story::Cancelled),
+            (PodPhase::Succeeded, false, Story::Cancelled),
+        ] {
+            for gone in [JobState::Never, JobState::Gone] {
+                let given = Given {
+                    changes: vec![cancel()],
+                    job: gone,
+                    attempts: 1,
+                    pods: vec![Arc::new(PodView {
+                        phase,
+                        deleting,
+                        ..PodView::default()
+                    })],
+                    ..Given::default()
+                };
+                assert_eq!(given.decide(), Decision::wait(story.clone()), "{phase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_before_the_cancelling_stays_what_it_is() {
+        let given = Given {
+            changes: vec![cancel(), cancelling(1, false)],
+            pods: reported(),
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Underway(None)));
+        let given = Given {
+            changes: vec![cancel(), cancelling(1, false)],
+            job: JobState::Present(complete()),
+            pods: reported(),
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Completed));
+        // It would have got a larger attempt, which nobody wants any more.
+        let given = Given {
+            changes: vec![cancel()],
+            job: JobState::Present(failed_job("PodFailurePolicy")),
+            pods: vec![failed_pod(71, &needs(5 << 30))],
+            ..Given::default()
+        };
+        let decision = given.decide();
+        assert_eq!(decision.intent, Intent::Nothing);
+        assert!(
+            matches!(&decision.story, Story::Failed(cause) if cause.reason.name() == "InsufficientMemory"),
+            "{decision:?}"
+        );
+    }
+
+    #[test]
+    fn an_invalid_request_that_is_cancelled_is_told_that_it_is_invalid() {
+        let given = Given {
+            changes: vec![cancel(), ("/spec/template", json!("mouse"))],
+            job: JobState::Never,
+            ..Given::default()
+        };
+        assert!(matches!(given.decide().story, Story::Invalid(_)));
+    }
+
+    #[test]
+    fn a_job_that_was_made_for_a_cancelled_request_goes() {
+        for (job, expected) in [(job(), Intent::DeleteJob), (complete(), Intent::Nothing)] {
+            let given = Given {
+                changes: vec![
+                    cancel(),
+                    status(json!({"phase": "Cancelled", "attempts": 1})),
+                ],
+                job: JobState::Present(job),
+                ..Given::default()
+            };
+            let decision = given.decide();
+            assert_eq!((decision.intent, decision.story), (expected, Story::Over));
+        }
+    }
+
     #[test]
     fn an_end_that_is_recorded_is_final_whatever_becomes_of_the_job() {
         for job in [JobState::Never, JobState::Gone, JobState::Present(job())] {
             for phase in ["Succeeded", "Failed"] {
+                // Cancelled after its end: nothing happens any more.
                 let given = Given {
                     job: job.clone(),
-                    changes: vec![status(json!({"phase": phase, "attempts": 1}))],
+                    changes: vec![cancel(), status(json!({"phase": phase, "attempts": 1}))],
                     ..Given::default()
                 };
                 assert_eq!(given.decide(), Decision::wait(Story::Over));
