@@ -75,7 +75,7 @@ ended_phase() { # request name, seconds
   local end=$((SECONDS + $2)) now
   while [ "$SECONDS" -lt "$end" ]; do
     now=$(phase "$1")
-    case $now in Succeeded|Failed) echo "$now"; return 0 ;; esac
+    case $now in Succeeded|Failed|Cancelled) echo "$now"; return 0 ;; esac
     sleep 0.3
   done
   echo "still '${now:-}' after $2 s"

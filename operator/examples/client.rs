@@ -52,6 +52,7 @@ async fn main() -> anyhow::Result<()> {
                 writeln!(output, "{:#}", status["result"]["quality"])?;
                 return Ok(());
             }
+            Some("Cancelled") => bail!("cancelled"),
             Some("Failed") => bail!(
                 "{}: {}",
                 status["failure"]["reason"],

@@ -1,7 +1,7 @@
 //! The writes: at most one to a Job, one status. Whatever they do is decided elsewhere.
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -133,6 +133,25 @@ pub async fn set_ttl(
 ) -> Result<Job, Error> {
     let spec = json!({"ttlSecondsAfterFinished": seconds});
     patch_job(client, request, job, spec).await
+}
+
+/// Removes a Job, if it still is as it was seen: one that has ended meanwhile is not removed. Its
+/// pods are removed after it. One that is gone already is as good.
+///
+/// # Errors
+/// What the API server answers; a conflict, if the Job has changed.
+pub async fn delete_job(client: &Client, request: &Request, job: &JobView) -> Result<(), Error> {
+    let params = DeleteParams::background().preconditions(Preconditions {
+        uid: Some(job.uid.clone()),
+        resource_version: Some(job.version.to_string()),
+    });
+    let jobs = jobs(client, request);
+    match call("delete job", jobs.delete(&job.name, &params)).await {
+        Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_not_found()) => {
+            Ok(())
+        }
+        answer => answer.map(drop),
+    }
 }
 
 async fn patch_job(

@@ -15,6 +15,8 @@ pub enum ConditionType {
     Complete,
     /// There will be no result.
     Failed,
+    /// Ended by `cancel`.
+    Cancelled,
     /// Held back by `suspend` or by a queue.
     Suspended,
     /// The template was there, with the digest that the installation names. The aligner alone knows,
@@ -24,11 +26,12 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// All of them, as they stand in a status.
-    const ORDER: [Self; 6] = [
+    const ORDER: [Self; 7] = [
         Self::Accepted,
         Self::Progressing,
         Self::Complete,
         Self::Failed,
+        Self::Cancelled,
         Self::Suspended,
         Self::StaticDataReady,
     ];
@@ -40,6 +43,7 @@ impl ConditionType {
             Self::Progressing => "Progressing",
             Self::Complete => "Complete",
             Self::Failed => "Failed",
+            Self::Cancelled => "Cancelled",
             Self::Suspended => "Suspended",
             Self::StaticDataReady => "StaticDataReady",
         }
@@ -69,6 +73,10 @@ pub enum Reason {
     Queued,
     /// `spec.suspend` is false again.
     Resumed,
+    /// `spec.cancel` is true; the Job and its pods are being removed.
+    Cancelling,
+    /// `spec.cancel` ended the request.
+    Cancelled,
     /// The image of the aligner cannot be pulled.
     ImagePullFailed,
     /// No node takes the pod.
@@ -111,6 +119,8 @@ impl Reason {
             Self::SuspendedByRequest => "SuspendedByRequest",
             Self::Queued => "Queued",
             Self::Resumed => "Resumed",
+            Self::Cancelling => "Cancelling",
+            Self::Cancelled => "Cancelled",
             Self::ImagePullFailed => "ImagePullFailed",
             Self::PodUnschedulable => "PodUnschedulable",
             Self::VolumeUnavailable => "VolumeUnavailable",

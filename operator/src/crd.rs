@@ -18,8 +18,8 @@ pub use schema::{definition, definitions};
 /// Longest name of a request: the names of its Jobs derive from it.
 pub const LONGEST_NAME: usize = 52;
 
-/// What to align, and where the result goes. Immutable once created, `suspend` and
-/// `ttlSecondsAfterFinished` excepted.
+/// What to align, and where the result goes. Immutable once created, `suspend`,
+/// `cancel` and `ttlSecondsAfterFinished` excepted.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[kube(
@@ -53,8 +53,8 @@ impl Deref for AlignmentRequestSpec {
     }
 }
 
-/// What to compute the equivolumetric depth of, and where it goes. Immutable once created, `suspend`
-/// and `ttlSecondsAfterFinished` excepted.
+/// What to compute the equivolumetric depth of, and where it goes. Immutable once created, `suspend`,
+/// `cancel` and `ttlSecondsAfterFinished` excepted.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[kube(
@@ -100,21 +100,24 @@ pub enum Phase {
     Failed,
     /// Held back by `suspend` or by a queue.
     Suspended,
+    /// Ended by `cancel`; there will be no result, and no pod computes any more.
+    Cancelled,
 }
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Running,
         Self::Succeeded,
         Self::Failed,
         Self::Suspended,
+        Self::Cancelled,
     ];
 
     /// Whether the request has ended.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
     /// The name on the wire.
@@ -125,6 +128,7 @@ impl Phase {
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Suspended => "Suspended",
+            Self::Cancelled => "Cancelled",
         }
     }
 }
@@ -136,10 +140,10 @@ pub struct RequestStatus {
     /// Generation of the spec that this status belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Pending, Running, Succeeded, Failed or Suspended.
+    /// Pending, Running, Succeeded, Failed, Suspended or Cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Accepted, Progressing, Complete, Failed, Suspended, StaticDataReady.
+    /// Accepted, Progressing, Complete, Failed, Cancelled, Suspended, StaticDataReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,

@@ -6,7 +6,8 @@
 use alignment_api::Violation;
 
 use crate::build::{Attempt, metadata};
-use crate::conditions::Reason;
+use crate::conditions::{ConditionType, Reason};
+use crate::crd::Phase;
 use crate::ending::{self, Cause};
 use crate::observe::{JobEnd, JobState, JobView, Observed, PodPhase};
 use crate::quantity::Memory;
@@ -44,6 +45,8 @@ pub enum Intent {
     SetSuspend(bool),
     /// Have the finished Job removed after so many seconds, or not at all.
     SetTtl(Option<i32>),
+    /// Remove the Job, and with it its pods.
+    DeleteJob,
 }
 
 /// What the status tells.
@@ -63,6 +66,10 @@ pub enum Story {
     Completed,
     /// There will be no result.
     Failed(Cause),
+    /// The request is cancelled; its Job or pods are still there.
+    Cancelling,
+    /// The request is cancelled, and nothing of it computes any more.
+    Cancelled,
 }
 
 /// A write and what the status tells.
@@ -99,9 +106,11 @@ pub fn decide(case: &Case<'_>) -> Decision {
         };
     }
     match &case.observed.job {
+        JobState::Never | JobState::Gone if case.request.spec.cancel() => end_cancelled(case),
         JobState::Never => start(case),
         JobState::Gone => start_again(case),
         JobState::Present(job) => match &job.end {
+            None if case.request.spec.cancel() => cancel(case, job),
             None => keep_running(case, job),
             Some(JobEnd::Complete { .. }) => conclude(case),
             Some(JobEnd::Failed { reason, .. }) => fail_or_enlarge(case, job, reason),
@@ -113,6 +122,14 @@ pub fn decide(case: &Case<'_>) -> Decision {
 fn after_the_end(case: &Case<'_>) -> Intent {
     let ttl = case.request.spec.ttl_seconds_after_finished();
     match case.observed.job() {
+        // Made by an operator that did not know of the end.
+        Some(job)
+            if case.request.phase() == Some(Phase::Cancelled)
+                && job.end.is_none()
+                && !job.deleting =>
+        {
+            Intent::DeleteJob
+        }
         Some(job)
             if case.end_is_recorded && job.end.is_some() && !job.deleting && job.ttl != ttl =>
         {
@@ -120,6 +137,46 @@ fn after_the_end(case: &Case<'_>) -> Intent {
         }
         _ => Intent::Nothing,
     }
+}
+
+/// Whether a result was written before is the Job's to say; a Job that has ended is not removed.
+fn cancel(case: &Case<'_>, job: &JobView) -> Decision {
+    let mut pods = case.observed.pods.iter();
+    if pods.any(|pod| pod.phase == PodPhase::Succeeded) {
+        return Decision::wait(Story::Underway(None));
+    }
+    let intent = if job.deleting || !is_told(case.request, job) {
+        Intent::Nothing
+    } else {
+        Intent::DeleteJob
+    };
+    Decision {
+        intent,
+        story: Story::Cancelling,
+    }
+}
+
+/// Whether the status holds all that the Job alone knows, so that it may vanish.
+fn is_told(request: &Request, job: &JobView) -> bool {
+    request.status.as_ref().is_some_and(|status| {
+        let cancelling = status.conditions.iter().any(|condition| {
+            condition.type_ == ConditionType::Progressing.name()
+                && condition.reason == Reason::Cancelling.name()
+        });
+        let counted = status.attempts >= Some(job.attempt);
+        let started = job.start_time.is_none() || status.start_time.is_some();
+        cancelling && counted && started
+    })
+}
+
+fn end_cancelled(case: &Case<'_>) -> Decision {
+    if case.observed.pods.iter().any(|pod| !pod.has_ended()) {
+        return Decision::wait(Story::Cancelling);
+    }
+    Decision::wait(match (&case.observed.job, case.verdict) {
+        (JobState::Never, Err(violations)) => Story::Invalid(violations.clone()),
+        _ => Story::Cancelled,
+    })
 }
 
 fn start(case: &Case<'_>) -> Decision {
@@ -188,7 +245,7 @@ fn fail_or_enlarge(case: &Case<'_>, job: &JobView, reason: &str) -> Decision {
     }
     let memory = ending::next_memory(job, pods, case.max_memory);
     match memory {
-        Some(memory) if case.verdict.is_ok() && !job.deleting => Decision::create(
+        Some(memory) if may_go_on(case, job) => Decision::create(
             Attempt {
                 number: job.attempt + 1,
                 right_sized: Some(memory),
@@ -199,10 +256,15 @@ fn fail_or_enlarge(case: &Case<'_>, job: &JobView, reason: &str) -> Decision {
     }
 }
 
+fn may_go_on(case: &Case<'_>, job: &JobView) -> bool {
+    case.verdict.is_ok() && !job.deleting && !case.request.spec.cancel()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     use super::*;
@@ -433,13 +495,175 @@ mod tests {
         assert!(matches!(deadline.decide().story, Story::Failed(_)));
     }
 
+    fn cancel() -> (&'static str, Value) {
+        ("/spec/cancel", json!(true))
+    }
+
+    /// What the status tells before the Job may go.
+    fn cancelling(attempts: i32, started: bool) -> (&'static str, Value) {
+        let condition = json!({"type": "Progressing", "status": "True", "reason": "Cancelling",
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let mut told = json!({"phase": "Running", "attempts": attempts, "conditions": [condition]});
+        if started {
+            told["startTime"] = json!("2026-01-01T00:00:00Z");
+        }
+        status(told)
+    }
+
+    #[test]
+    fn the_job_of_a_cancelled_request_goes_once_the_status_holds_what_it_knew() {
+        let started = Some("2026-01-01T00:00:00Z".parse().map(Time).unwrap());
+        for (told, start_time, deleting, expected) in [
+            (
+                status(json!({"phase": "Running", "attempts": 1})),
+                None,
+                false,
+                Intent::Nothing,
+            ),
+            (cancelling(0, true), None, false, Intent::Nothing),
+            (
+                cancelling(1, false),
+                started.clone(),
+                false,
+                Intent::Nothing,
+            ),
+            (cancelling(1, true), started, false, Intent::DeleteJob),
+            (cancelling(1, false), None, false, Intent::DeleteJob),
+            (cancelling(1, false), None, true, Intent::Nothing),
+        ] {
+            let given = Given {
+                changes: vec![cancel(), told],
+                job: JobState::Present(JobView {
+                    deleting,
+                    start_time,
+                    ..job()
+                }),
+                ..Given::default()
+            };
+            let decision = given.decide();
+            assert_eq!(decision.intent, expected);
+            assert_eq!(decision.story, Story::Cancelling);
+        }
+    }
+
+    #[test]
+    fn cancelling_comes_before_suspending_and_before_a_queue() {
+        let given = Given {
+            changes: vec![
+                cancel(),
+                ("/spec/suspend", json!(true)),
+                cancelling(1, false),
+            ],
+            job: JobState::Present(JobView {
+                queued: true,
+                suspended: true,
+                ..job()
+            }),
+            ..Given::default()
+        };
+        assert_eq!(given.decide().intent, Intent::DeleteJob);
+        let labels = json!({"kueue.x-k8s.io/queue-name": "team"});
+        let given = Given {
+            changes: vec![
+                cancel(),
+                ("/spec/suspend", json!(true)),
+                ("/metadata/labels", labels),
+            ],
+            job: JobState::Never,
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Cancelled));
+    }
+
+    #[test]
+    fn cancelled_is_told_only_when_no_pod_is_left_that_computes() {
+        for (phase, deleting, story) in [
+            (PodPhase::Pending, false, Story::Cancelling),
+            (PodPhase::Running, true, Story::Cancelling),
+            (PodPhase::Failed, true, Story::Cancelled),
+            (PodPhase::Succeeded, false, Story::Cancelled),
+        ] {
+            for gone in [JobState::Never, JobState::Gone] {
+                let given = Given {
+                    changes: vec![cancel()],
+                    job: gone,
+                    attempts: 1,
+                    pods: vec![Arc::new(PodView {
+                        phase,
+                        deleting,
+                        ..PodView::default()
+                    })],
+                    ..Given::default()
+                };
+                assert_eq!(given.decide(), Decision::wait(story.clone()), "{phase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_before_the_cancelling_stays_what_it_is() {
+        let given = Given {
+            changes: vec![cancel(), cancelling(1, false)],
+            pods: reported(),
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Underway(None)));
+        let given = Given {
+            changes: vec![cancel(), cancelling(1, false)],
+            job: JobState::Present(complete()),
+            pods: reported(),
+            ..Given::default()
+        };
+        assert_eq!(given.decide(), Decision::wait(Story::Completed));
+        // It would have got a larger attempt, which nobody wants any more.
+        let given = Given {
+            changes: vec![cancel()],
+            job: JobState::Present(failed_job("PodFailurePolicy")),
+            pods: vec![failed_pod(71, &needs(5 << 30))],
+            ..Given::default()
+        };
+        let decision = given.decide();
+        assert_eq!(decision.intent, Intent::Nothing);
+        assert!(
+            matches!(&decision.story, Story::Failed(cause) if cause.reason.name() == "InsufficientMemory"),
+            "{decision:?}"
+        );
+    }
+
+    #[test]
+    fn an_invalid_request_that_is_cancelled_is_told_that_it_is_invalid() {
+        let given = Given {
+            changes: vec![cancel(), ("/spec/template", json!("mouse"))],
+            job: JobState::Never,
+            ..Given::default()
+        };
+        assert!(matches!(given.decide().story, Story::Invalid(_)));
+    }
+
+    #[test]
+    fn a_job_that_was_made_for_a_cancelled_request_goes() {
+        for (job, expected) in [(job(), Intent::DeleteJob), (complete(), Intent::Nothing)] {
+            let given = Given {
+                changes: vec![
+                    cancel(),
+                    status(json!({"phase": "Cancelled", "attempts": 1})),
+                ],
+                job: JobState::Present(job),
+                ..Given::default()
+            };
+            let decision = given.decide();
+            assert_eq!((decision.intent, decision.story), (expected, Story::Over));
+        }
+    }
+
     #[test]
     fn an_end_that_is_recorded_is_final_whatever_becomes_of_the_job() {
         for job in [JobState::Never, JobState::Gone, JobState::Present(job())] {
             for phase in ["Succeeded", "Failed"] {
+                // Cancelled after its end: nothing happens any more.
                 let given = Given {
                     job: job.clone(),
-                    changes: vec![status(json!({"phase": phase, "attempts": 1}))],
+                    changes: vec![cancel(), status(json!({"phase": phase, "attempts": 1}))],
                     ..Given::default()
                 };
                 assert_eq!(given.decide(), Decision::wait(Story::Over));

@@ -96,6 +96,9 @@ impl Events {
             Some(Phase::Suspended) => {
                 self.send(request, "Suspended", "no pod runs", true);
             }
+            Some(Phase::Cancelled) => {
+                self.send(request, "Cancelled", "spec.cancel ended the request", true);
+            }
             Some(Phase::Failed) => match failure.map(|failure| failure.reason.as_str()) {
                 Some("InvalidRequest") if status.job_name.is_none() => {
                     self.send(request, "InvalidRequest", text, false);
@@ -144,6 +147,7 @@ mod tests {
         assert_eq!(reasons(Phase::Running, None), Vec::<String>::new());
         assert_eq!(reasons(Phase::Succeeded, None), ["Succeeded"]);
         assert_eq!(reasons(Phase::Suspended, None), ["Suspended"]);
+        assert_eq!(reasons(Phase::Cancelled, None), ["Cancelled"]);
         assert_eq!(reasons(Phase::Failed, Some("InvalidImage")), ["Failed"]);
         assert_eq!(
             reasons(Phase::Failed, Some("InvalidRequest")),

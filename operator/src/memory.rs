@@ -115,6 +115,11 @@ impl Memory {
             .unwrap_or(0)
     }
 
+    /// Notes that the operator has deleted the Job that it wrote last.
+    pub fn deleted_job(&self, uid: &str) {
+        self.update(uid, |entry| entry.job = None);
+    }
+
     /// Forgets a Job that the watch has shown to be deleted.
     pub fn saw_job_deleted(&self, job: &Job) {
         for owner in job.owner_references() {

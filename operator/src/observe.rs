@@ -1,8 +1,8 @@
 //! What is known about a request: its Job, its pods.
 //!
-//! Everything comes from caches that watches fill. Two cases need a read, because a cache may be
-//! behind and only the API server knows: a Job that should be there and is not, and a pod that
-//! should have left a report and has not.
+//! Everything comes from caches that watches fill. Three cases need a read, because a cache may be
+//! behind and only the API server knows: a Job that should be there and is not, a pod that should
+//! have left a report and has not, and what is left of a request that is being cancelled.
 
 pub mod job;
 pub mod pods;
@@ -22,7 +22,7 @@ pub use job::{JobEnd, JobView};
 pub use pods::{PodIndex, PodPhase, PodView, Problem, Terminated};
 pub use ready::Ready;
 
-use crate::build::metadata::{MANAGED_BY_LABEL, MANAGER, REQUEST, job_name};
+use crate::build::metadata::{REQUEST, job_name, selector};
 use crate::error::{Error, call};
 use crate::request::Request;
 
@@ -44,7 +44,7 @@ pub struct Observed {
     pub job: JobState,
     /// Jobs made so far.
     pub attempts: i32,
-    /// The pods of that Job.
+    /// The pods of that Job; of a request that is being cancelled and has no Job, all of its pods.
     pub pods: Vec<Arc<PodView>>,
 }
 
@@ -83,11 +83,20 @@ impl Observer<'_> {
         let attempts = attempts(request).max(self.seen_attempt);
         let job = self.job(request, attempts).await?;
         let pods = match &job {
-            // The watch of pods may be behind. Before their report is given up, they are read.
-            JobState::Present(job) if self.report_overdue && job.end.is_some() => {
-                self.read_pods(request, job).await?
+            // The watch of pods may be behind. Before their report is given up, or their Job removed,
+            // they are read.
+            JobState::Present(job)
+                if self.report_overdue && job.end.is_some() || is_being_cancelled(request) =>
+            {
+                let mut pods = self.read_pods(request).await?;
+                pods.retain(|pod| pod.job_uid == job.uid);
+                pods
             }
             JobState::Present(job) => self.pods.of_job(&job.uid),
+            // A pod outlives its Job.
+            JobState::Never | JobState::Gone if is_being_cancelled(request) => {
+                self.read_pods(request).await?
+            }
             JobState::Never | JobState::Gone => Vec::new(),
         };
         Ok(Observed {
@@ -98,6 +107,9 @@ impl Observer<'_> {
     }
 
     async fn job(&self, request: &Request, attempts: i32) -> Result<JobState, Error> {
+        if is_being_cancelled(request) {
+            return self.read_job(request, attempts).await;
+        }
         let known = [self.cached(request, attempts), self.written.clone()]
             .into_iter()
             .flatten()
@@ -125,23 +137,31 @@ impl Observer<'_> {
         })
     }
 
-    async fn read_pods(
-        &self,
-        request: &Request,
-        job: &JobView,
-    ) -> Result<Vec<Arc<PodView>>, Error> {
+    async fn read_pods(&self, request: &Request) -> Result<Vec<Arc<PodView>>, Error> {
         let namespace = request.namespace().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        let ours = ListParams::default().labels(&format!(
-            "{MANAGED_BY_LABEL}={MANAGER},{REQUEST}={}",
-            request.name_any()
-        ));
-        let pods = call("list pods", api.list(&ours)).await?;
+        let pods = call("list pods", api.list(&of_request(request))).await?;
         let views = pods.items.iter().filter_map(PodView::of);
-        Ok(views
-            .filter(|pod| pod.job_uid == job.uid)
-            .map(Arc::new)
-            .collect())
+        Ok(views.map(Arc::new).collect())
+    }
+
+    async fn read_job(&self, request: &Request, attempts: i32) -> Result<JobState, Error> {
+        let namespace = request.namespace().unwrap_or_default();
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &namespace);
+        let jobs = call("list jobs", api.list(&of_request(request))).await?;
+        let views = jobs
+            .items
+            .iter()
+            .filter_map(|job| JobView::of(job, request));
+        // The Job of an earlier attempt says nothing about the newest.
+        let newest = views
+            .filter(|job| job.attempt >= attempts)
+            .max_by_key(|job| job.attempt);
+        Ok(match newest {
+            Some(job) => JobState::Present(job),
+            None if attempts == 0 => JobState::Never,
+            None => JobState::Gone,
+        })
     }
 
     async fn confirm(&self, request: &Request, attempt: i32) -> Result<JobState, Error> {
@@ -153,6 +173,17 @@ impl Observer<'_> {
             .and_then(|job| JobView::of(&job, request))
             .map_or(JobState::Gone, JobState::Present))
     }
+}
+
+/// Whether the request is to end as cancelled and has not ended yet.
+fn is_being_cancelled(request: &Request) -> bool {
+    request.spec.cancel() && !request.is_finished()
+}
+
+/// Selects the Jobs and pods of a request.
+fn of_request(request: &Request) -> ListParams {
+    let kind = selector(request.kind());
+    ListParams::default().labels(&format!("{kind},{REQUEST}={}", request.name_any()))
 }
 
 /// Jobs made so far, according to the status.

@@ -23,7 +23,7 @@ pub fn began(request: &Request, pods: &[Arc<PodView>]) -> Option<Timestamp> {
         Some(Phase::Running) => pods.iter().filter_map(|pod| pod.started).min(),
         // Held back and let go again: it waits anew.
         None | Some(Phase::Pending | Phase::Suspended) => suspended.or_else(|| created(request)),
-        Some(Phase::Succeeded | Phase::Failed) => {
+        Some(Phase::Succeeded | Phase::Failed | Phase::Cancelled) => {
             status?.completion_time.as_ref().map(|time| time.0)
         }
     }

@@ -30,6 +30,8 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(10);
 const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// A watch that has gone back catches up within this time, as a rule.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// What is left of a cancelled request is looked for again after this time, if no watch tells.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// A Job whose pods did not come is looked at again after this time.
 const POD_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -184,6 +186,7 @@ impl Pass<'_> {
                     answer => answer?,
                 }
             }
+            (Intent::DeleteJob, _) => return self.delete(observed).await.map(Some),
             (Intent::Nothing | Intent::CreateJob(_), _) => {
                 return Ok(Some(Applied {
                     observed,
@@ -192,6 +195,21 @@ impl Pass<'_> {
             }
         };
         Ok(Some(self.now_with(&job, observed)))
+    }
+
+    async fn delete(&self, observed: Observed) -> Result<Applied, Error> {
+        let context = &self.scope.context;
+        if let Some(job) = observed.job() {
+            apply::delete_job(&context.client, self.request, job).await?;
+            context.memory.deleted_job(self.uid);
+        }
+        Ok(Applied {
+            observed: Observed {
+                job: JobState::Gone,
+                ..observed
+            },
+            refusal: None,
+        })
     }
 
     async fn create(
@@ -305,6 +323,11 @@ impl Pass<'_> {
                 let waited = self.scope.context.memory.awaiting_report(self.uid);
                 Action::requeue(REPORT_PATIENCE.saturating_sub(waited) + Duration::from_millis(50))
             }
+            // The Job is removed next, now that the status holds what it alone knew.
+            Story::Cancelling if applied.observed.job().is_some_and(|job| !job.deleting) => {
+                Action::requeue(Duration::ZERO)
+            }
+            Story::Cancelling => Action::requeue(CANCEL_PATIENCE),
             Story::Underway(_) if pods_are_missing(applied) => Action::requeue(POD_PATIENCE),
             Story::Underway(_) if self.waits_for_volumes(applied) => {
                 Action::requeue(POD_PATIENCE + Duration::from_secs(1))

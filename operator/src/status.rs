@@ -77,6 +77,14 @@ pub fn derive(facts: &Facts<'_>) -> RequestStatus {
             accept(&mut status, facts);
             end_in_success(&mut status, facts);
         }
+        Story::Cancelling => {
+            accept(&mut status, facts);
+            tell_cancelling(&mut status, facts);
+        }
+        Story::Cancelled => {
+            accept(&mut status, facts);
+            end_as_cancelled(&mut status, facts);
+        }
         Story::Held | Story::Underway(_) | Story::AwaitingReport => {
             accept(&mut status, facts);
             show_progress(&mut status, facts);
@@ -200,7 +208,7 @@ fn end_in_failure(status: &mut RequestStatus, facts: &Facts<'_>, cause: &Cause) 
         Some(JobEnd::Failed { at, .. }) => at.clone(),
         _ => None,
     };
-    end(status, facts, at);
+    end(status, facts, at, Reason::Resumed);
     let Cause {
         reason, message, ..
     } = cause;
@@ -230,7 +238,7 @@ fn end_in_success(status: &mut RequestStatus, facts: &Facts<'_>) {
         Some(JobEnd::Complete { at }) => at.clone(),
         _ => None,
     };
-    end(status, facts, at);
+    end(status, facts, at, Reason::Resumed);
     let result = result(facts);
     let message = match &result.summary {
         Some(_) => "the result is written",
@@ -270,11 +278,40 @@ fn end_in_success(status: &mut RequestStatus, facts: &Facts<'_>) {
     status.result = Some(result);
 }
 
-fn end(status: &mut RequestStatus, facts: &Facts<'_>, at: Option<Time>) {
+/// The phase stays: it is not told that something stops before it has stopped.
+fn tell_cancelling(status: &mut RequestStatus, facts: &Facts<'_>) {
+    let message = "spec.cancel is true; the Job and its pods are being removed";
+    set(
+        status,
+        facts,
+        ConditionType::Progressing,
+        true,
+        Reason::Cancelling,
+        message,
+    );
+    status.phase = status.phase.or(Some(Phase::Pending));
+    let started = facts.job.and_then(|job| job.start_time.clone());
+    status.start_time = status.start_time.take().or(started);
+}
+
+fn end_as_cancelled(status: &mut RequestStatus, facts: &Facts<'_>) {
+    end(status, facts, None, Reason::Cancelled);
+    let message = "spec.cancel ended the request; no pod of it is left that computes";
+    for (type_, value) in [
+        (ConditionType::Progressing, false),
+        (ConditionType::Cancelled, true),
+    ] {
+        set(status, facts, type_, value, Reason::Cancelled, message);
+    }
+    status.phase = Some(Phase::Cancelled);
+}
+
+/// The reason says why the request is no longer held back, if it was.
+fn end(status: &mut RequestStatus, facts: &Facts<'_>, at: Option<Time>, released: Reason) {
     status.completion_time = Some(at.unwrap_or(Time(facts.now)));
     let mut setter = setter(status, facts);
     if setter.has(ConditionType::Suspended) {
-        setter.set(ConditionType::Suspended, false, Reason::Resumed, "");
+        setter.set(ConditionType::Suspended, false, released, "");
     }
 }
 

@@ -287,7 +287,14 @@ fn some_request(random: &mut Random) -> Value {
         let target = request.pointer_mut(place).unwrap();
         match target.as_object_mut() {
             Some(fields) if random.below(2) == 0 => {
-                let key = random.pick(&["hostNetwork", "podTemplate", "env", "suspend", "memory"]);
+                let key = random.pick(&[
+                    "hostNetwork",
+                    "podTemplate",
+                    "env",
+                    "suspend",
+                    "cancel",
+                    "memory",
+                ]);
                 fields.insert(key.to_owned(), value);
             }
             _ => *target = value,

@@ -39,6 +39,8 @@ const JOBS: &str = "/apis/batch/v1/namespaces/alice/jobs";
 const STATUS: &str =
     "/apis/voluba.ebrains.eu/v1alpha1/namespaces/alice/alignmentrequests/minimal/status";
 
+const PODS: &str = "/api/v1/namespaces/alice/pods";
+
 const LOG: &str = "/api/v1/namespaces/alice/pods/pod/log";
 
 /// One operator, its caches, and the API server's side of its connection.
@@ -499,4 +501,121 @@ async fn suspending_patches_the_job() {
     assert_eq!(sent[0], json!({"spec": {"suspend": true}}));
     assert_eq!(bench.phase(), "Suspended");
     assert_eq!(bench.request().name_any(), "minimal");
+}
+
+/// A list of Jobs or pods.
+fn list(path: &str, kind: &str, items: &[Value]) -> Step {
+    let mut list = step("GET", path);
+    list.answer = Some(json!({"kind": format!("{kind}List"), "apiVersion": "v1",
+        "metadata": {"resourceVersion": "100"}, "items": items}));
+    list
+}
+
+fn conditions(bench: &Bench) -> Vec<(&str, &str)> {
+    let all = bench.request["status"]["conditions"].as_array().unwrap();
+    let conditions = all.iter();
+    conditions
+        .map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn cancelling_is_told_then_the_job_goes_then_its_pod_is_waited_for() {
+    let mut bench = Bench::new();
+    let (_, sent) = bench
+        .reconcile(vec![step("POST", JOBS), step("PATCH", STATUS)])
+        .await;
+    let mut job = created(&sent);
+    bench.see_job(job.clone(), json!({"active": 1}));
+    bench.request["spec"]["cancel"] = json!(true);
+    bench.request["metadata"]["generation"] = json!(2);
+    job["metadata"]["uid"] = json!("job-uid");
+    job["metadata"]["resourceVersion"] = json!("99");
+    let of_job = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job-uid",
+        "controller": true}]);
+    let pod = json!({"metadata": {"name": "pod", "uid": "pod-uid", "ownerReferences": of_job,
+        "labels": {"voluba.ebrains.eu/request": "minimal"}}, "status": {"phase": "Running"}});
+    let read =
+        |jobs: &[Value], pods: &[Value]| vec![list(JOBS, "Job", jobs), list(PODS, "Pod", pods)];
+
+    let mut script = read(&[job.clone()], &[pod.clone()]);
+    script.push(step("PATCH", STATUS));
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!(
+        (bench.phase(), progressing(&bench)),
+        ("Pending", "Cancelling")
+    );
+
+    // Somebody changed the Job meanwhile: it may have ended.
+    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let conflict = step("DELETE", bench.job_path(1));
+    script.push(failing(conflict, 409, "Conflict", "precondition failed"));
+    let (outcome, _) = bench.reconcile(script).await;
+    assert!(outcome.unwrap_err().is_outdated());
+
+    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut delete = step("DELETE", bench.job_path(1));
+    delete.answer = Some(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
+    script.push(delete);
+    let (done, sent) = bench.reconcile(script).await;
+    done.unwrap();
+    assert_eq!(
+        sent[2]["preconditions"],
+        json!({"uid": "job-uid", "resourceVersion": "99"})
+    );
+    assert_eq!(sent[2]["propagationPolicy"], "Background");
+
+    // The cache still shows the Job; the pod still runs.
+    bench.reconcile(read(&[], &[pod])).await.0.unwrap();
+    assert_eq!(bench.phase(), "Pending");
+
+    let mut script = read(&[], &[]);
+    script.push(step("PATCH", STATUS));
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!(bench.phase(), "Cancelled");
+    assert_eq!(
+        conditions(&bench),
+        [
+            ("Accepted", "True"),
+            ("Progressing", "False"),
+            ("Cancelled", "True")
+        ]
+    );
+    assert!(bench.request["status"]["completionTime"].is_string());
+    assert!(bench.request["status"].get("failure").is_none());
+}
+
+#[tokio::test]
+async fn a_request_that_is_made_cancelled_gets_one_status_and_no_job() {
+    let mut bench = Bench::new();
+    bench.request["spec"]["cancel"] = json!(true);
+    let script = vec![
+        list(JOBS, "Job", &[]),
+        list(PODS, "Pod", &[]),
+        step("PATCH", STATUS),
+    ];
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!(bench.phase(), "Cancelled");
+    assert!(bench.request["status"].get("attempts").is_none());
+    bench.reconcile(vec![]).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_that_is_gone_when_it_is_to_be_deleted_is_as_good() {
+    let mut bench = Bench::new();
+    let (_, sent) = bench
+        .reconcile(vec![step("POST", JOBS), step("PATCH", STATUS)])
+        .await;
+    let mut job = created(&sent);
+    job["metadata"]["uid"] = json!("job-uid");
+    bench.request["spec"]["cancel"] = json!(true);
+    let read = || vec![list(JOBS, "Job", &[job.clone()]), list(PODS, "Pod", &[])];
+    let mut script = read();
+    script.push(step("PATCH", STATUS));
+    bench.reconcile(script).await.0.unwrap();
+    let mut script = read();
+    let gone = step("DELETE", bench.job_path(1));
+    script.push(failing(gone, 404, "NotFound", "no"));
+    bench.reconcile(script).await.0.unwrap();
+    assert_eq!(progressing(&bench), "Cancelling");
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::request::{default_active_deadline_seconds, default_layer_count};
 use crate::{Credentials, Destination, OutputArtifact, Resources, SegmentationSource};
 
-/// What to compute the equivolumetric depth of, and where it goes. Immutable once created, `suspend`
-/// and `ttlSecondsAfterFinished` excepted.
+/// What to compute the equivolumetric depth of, and where it goes. Immutable once created, `suspend`,
+/// `cancel` and `ttlSecondsAfterFinished` excepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -35,6 +35,10 @@ pub struct DepthMapSpec {
     /// While true, no pod runs. Only used in a cluster.
     #[serde(default)]
     pub suspend: bool,
+    /// True ends the request: its Job is removed, and there will be no result. It cannot be taken
+    /// back. Only used in a cluster.
+    #[serde(default)]
+    pub cancel: bool,
 }
 
 /// Where the results go, and which of them.

@@ -204,4 +204,12 @@ impl RequestSpec {
             Self::DepthMap(spec) => spec.suspend,
         }
     }
+
+    /// Whether the request is to end without a result.
+    pub fn cancel(&self) -> bool {
+        match self {
+            Self::Alignment(spec) => spec.cancel,
+            Self::DepthMap(spec) => spec.cancel,
+        }
+    }
 }

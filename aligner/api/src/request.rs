@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::RegistrationParameters;
 
-/// What to align, and where the result goes. Immutable once created, `suspend` and
-/// `ttlSecondsAfterFinished` excepted.
+/// What to align, and where the result goes. Immutable once created, `suspend`,
+/// `cancel` and `ttlSecondsAfterFinished` excepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -55,6 +55,10 @@ pub struct AlignmentSpec {
     /// While true, no pod runs. Only used in a cluster.
     #[serde(default)]
     pub suspend: bool,
+    /// True ends the request: its Job is removed, and there will be no result. It cannot be taken
+    /// back. Only used in a cluster.
+    #[serde(default)]
+    pub cancel: bool,
 }
 
 pub(crate) const fn default_active_deadline_seconds() -> i64 {

@@ -92,6 +92,7 @@ const PIECES: &[&str] = &[
     "{shrinkFactor: 0, iterations: 4294967296}",
     "hard",
     "suspend: yes",
+    "cancel: yes",
     "{csf: [], grey: [0], white: [0]}",
 ];
 

@@ -92,6 +92,9 @@ fn complete(schema: &mut Value, kind: Kind) {
                 .collect(),
         );
     });
+    edit(schema, "/properties/spec/properties/cancel", |cancel| {
+        add_rules(cancel, vec![one_way("cancel")]);
+    });
     edit(
         schema,
         "/properties/status/properties/result/properties",
@@ -174,13 +177,23 @@ fn immutable(kind: Kind, field: &str, optional: bool) -> Value {
     let mut rule = rule(
         condition,
         format!(
-            "{field} cannot change after creation (only suspend and ttlSecondsAfterFinished can): \
+            "{field} cannot change after creation (only suspend, cancel and ttlSecondsAfterFinished can): \
              make a new {}",
             kind.name()
         ),
     );
     rule["reason"] = json!("FieldValueForbidden");
     rule["fieldPath"] = json!(format!(".{field}"));
+    rule
+}
+
+/// Of a switch that stays on. The server fills in its default, so that it is always there.
+fn one_way(field: &str) -> Value {
+    let mut rule = rule(
+        "self || !oldSelf",
+        format!("{field} cannot be taken back: make a new request"),
+    );
+    rule["reason"] = json!("FieldValueForbidden");
     rule
 }
 
@@ -343,10 +356,11 @@ mod tests {
             let fixed = immutable_fields(kind);
             for field in spec.keys() {
                 let is_fixed = fixed.iter().any(|(name, _)| name == field);
-                let free = ["suspend", "ttlSecondsAfterFinished"].contains(&field.as_str());
+                let free =
+                    ["suspend", "cancel", "ttlSecondsAfterFinished"].contains(&field.as_str());
                 assert!(is_fixed != free, "{field}");
             }
-            assert_eq!(spec.len(), fixed.len() + 2);
+            assert_eq!(spec.len(), fixed.len() + 3);
         }
     }
 
@@ -375,6 +389,7 @@ mod tests {
             (spec, IMMUTABLE.len()),
             (matrix, 2),
             (depth, 1),
+            (&spec["properties"]["cancel"], 1),
         ] {
             let rules = part["x-kubernetes-validations"].as_array().unwrap();
             assert_eq!(rules.len(), count, "{rules:?}");

@@ -144,6 +144,7 @@ mod tests {
             ("Pending", None),
             ("Running", None),
             ("Succeeded", forget.clone()),
+            ("Cancelled", forget.clone()),
             ("Failed", forget),
         ] {
             assert_eq!(

@@ -120,6 +120,11 @@ impl PodView {
         self.phase == PodPhase::Running && self.terminated.is_none() && !self.deleting
     }
 
+    /// Whether its container has ended for good, so that it writes nothing more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Succeeded | PodPhase::Failed)
+    }
+
     /// Its request.
     pub fn trigger(&self) -> ObjectRef<Request> {
         ObjectRef::new_with(&self.request, self.kind).within(&self.namespace)

@@ -117,6 +117,46 @@ fn a_life_without_trouble() {
 }
 
 #[test]
+fn a_cancelled_request_ends_without_a_failure() {
+    let mut life = Life::new();
+    let job = JobView {
+        start_time: Some("2026-01-01T00:00:00Z".parse().map(Time).unwrap()),
+        ..job()
+    };
+    let held = JobView {
+        suspended: true,
+        ..job.clone()
+    };
+    life.step(&UNDERWAY, Some(&held), None);
+    // Nothing stops before it has stopped; what the Job alone knows is kept.
+    let status = life.step(&Story::Cancelling, Some(&job), None);
+    assert_eq!(status.phase, Some(Phase::Suspended));
+    assert_eq!(reason(&status), ("True", "Cancelling"));
+    assert_eq!(status.start_time, job.start_time);
+    assert_eq!(status.completion_time, None);
+    let end = life.step(&Story::Cancelled, None, None);
+    assert_eq!(end.phase, Some(Phase::Cancelled));
+    assert_eq!(reason(&end), ("False", "Cancelled"));
+    let conditions: Vec<_> = end
+        .conditions
+        .iter()
+        .map(|c| [&c.type_, &c.status, &c.reason].map(String::as_str))
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            ["Accepted", "True", "Valid"],
+            ["Progressing", "False", "Cancelled"],
+            ["Cancelled", "True", "Cancelled"],
+            ["Suspended", "False", "Cancelled"],
+        ]
+    );
+    assert!(end.failure.is_none() && end.result.is_none());
+    assert_eq!(end.completion_time.unwrap().0.as_second(), 1_800_000_003);
+    assert_eq!((end.attempts, end.job_name), (Some(1), Some(job.name)));
+}
+
+#[test]
 fn the_end_tells_whether_the_static_data_was_there() {
     let ready = |status: &RequestStatus| {
         let all = status.conditions.iter();

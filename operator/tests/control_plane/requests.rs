@@ -94,7 +94,7 @@ async fn bad_requests_are_refused_with_words_that_help() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_suspend_and_ttl_can_change() {
+async fn only_suspend_cancel_and_ttl_can_change() {
     let Some(cluster) = cluster().await else {
         return;
     };
@@ -226,5 +226,102 @@ async fn a_request_can_be_suspended_and_resumed() {
     assert_eq!(condition(&status, "Suspended")["status"], "False");
     assert_eq!(cluster.jobs().await.len(), 1);
     operator.stop().await;
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_can_be_cancelled_for_good() {
+    let Some(cluster) = cluster().await else {
+        return;
+    };
+    let operator = cluster.operator();
+    cluster.create("a", &[]).await.unwrap();
+    let pod = cluster.pod(1).await;
+    cluster.run_pod(&pod).await;
+    cluster.until_phase("a", "Running").await;
+    let api: Api<AlignmentRequest> = cluster.api();
+    let patch = async |spec: Value| {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        api.patch("a", &PatchParams::default(), &patch).await
+    };
+    patch(json!({"cancel": true})).await.unwrap();
+    // Cancelling beats what is asked for besides, and is not taken back.
+    for spec in [json!({"cancel": false}), json!({"cancel": null})] {
+        let error = patch(spec.clone()).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be taken back"), "{spec}: {error}");
+    }
+    patch(json!({"suspend": true})).await.unwrap();
+
+    let status = cluster.until_phase("a", "Cancelled").await["status"].clone();
+    // No pod could still write when that was told.
+    assert!(cluster.pods().await.is_empty() && cluster.jobs().await.is_empty());
+    assert_eq!(condition(&status, "Cancelled")["status"], "True");
+    let progressing = condition(&status, "Progressing");
+    assert_eq!(
+        (&progressing["status"], &progressing["reason"]),
+        (&json!("False"), &json!("Cancelled"))
+    );
+    assert_eq!(status["attempts"], 1);
+    assert!(status["startTime"].is_string() && status["completionTime"].is_string());
+    assert!(status["failure"].is_null() && status["result"].is_null());
+
+    settle().await;
+    operator.stop().await;
+    assert!(cluster.jobs().await.is_empty());
+    let request = cluster.request("a").await;
+    assert_eq!(request["status"]["phase"], "Cancelled");
+    assert_eq!(cluster.metrics.api_requests("POST", "jobs"), 1);
+    assert_eq!(cluster.metrics.api_requests("DELETE", "jobs"), 1);
+    let reasons = cluster.event_reasons().await;
+    assert!(reasons.contains(&"Cancelled".to_owned()), "{reasons:?}");
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_made_cancelled_gets_no_job() {
+    let Some(cluster) = cluster().await else {
+        return;
+    };
+    let operator = cluster.operator();
+    let queue = json!({"kueue.x-k8s.io/queue-name": "team"});
+    for (name, more) in [
+        ("plain", ("/spec/suspend", json!(false))),
+        ("held", ("/spec/suspend", json!(true))),
+        ("queued", ("/metadata/labels", queue)),
+    ] {
+        let changes = [("/spec/cancel", json!(true)), more];
+        cluster.create(name, &changes).await.unwrap();
+    }
+    for name in ["plain", "held", "queued"] {
+        cluster.until_phase(name, "Cancelled").await;
+    }
+    settle().await;
+    operator.stop().await;
+    assert_eq!(cluster.metrics.api_requests("POST", "jobs"), 0);
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_written_before_the_cancelling_stays_one() {
+    let Some(cluster) = cluster().await else {
+        return;
+    };
+    let operator = cluster.operator();
+    cluster.create("a", &[]).await.unwrap();
+    let pod = cluster.pod(1).await;
+    cluster.run_pod(&pod).await;
+    cluster.until_phase("a", "Running").await;
+    cluster.end_pod(&pod, 0, &success()).await;
+    let api: Api<AlignmentRequest> = cluster.api();
+    let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+    api.patch("a", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let status = cluster.until_phase("a", "Succeeded").await["status"].clone();
+    assert_eq!(status["result"]["artifacts"][0]["name"], "nmda.nii.gz");
+    settle().await;
+    operator.stop().await;
+    assert_eq!(cluster.jobs().await.len(), 1);
+    assert_eq!(cluster.metrics.api_requests("DELETE", "jobs"), 0);
     cluster.finish().await;
 }

@@ -64,6 +64,7 @@ impl Call {
             ("POST", 1) => "create",
             ("PUT", 2) => "update",
             ("PATCH", 2 | 3) => "patch",
+            ("DELETE", 2) => "delete",
             _ => panic!("not supported: {method} {path}"),
         };
         Self {
@@ -117,6 +118,7 @@ impl Call {
                 });
                 merged.map(copy)
             }
+            ("delete", None) => self.remove(store, name),
             ("patch", Some("status")) => self.apply_status(store, name).map(copy),
             _ => panic!("not supported: {}", self.label()),
         }
@@ -141,6 +143,22 @@ impl Call {
             *object = self.body.clone();
             Ok(())
         })
+    }
+
+    /// Dependents are collected afterwards.
+    fn remove(&self, store: &Store, name: &str) -> Result<Value, Refusal> {
+        let asked = &self.body;
+        assert_eq!(asked["propagationPolicy"], "Background", "{asked}");
+        store.remove(self.kind, name, |object| {
+            for field in ["uid", "resourceVersion"] {
+                let wanted = &asked["preconditions"][field];
+                if !wanted.is_null() && *wanted != object["metadata"][field] {
+                    return Err((409, "Conflict", format!("precondition failed: {field}")));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}}))
     }
 
     /// Server-side apply by the only manager of the status: what it leaves out is removed.

@@ -48,6 +48,7 @@ impl End {
 #[derive(Debug)]
 pub(crate) enum When {
     PodRuns,
+    PodSucceeded,
     Phase(&'static str),
 }
 
@@ -55,6 +56,7 @@ pub(crate) enum When {
 pub(crate) enum Act {
     DeleteJob,
     Suspend(bool),
+    Cancel,
     DeleteRequest,
 }
 
@@ -67,6 +69,8 @@ pub(crate) struct Lifecycle {
     ends: &'static [&'static [End]],
     pub(crate) user: &'static [(When, Act)],
     ttl: Option<u32>,
+    /// Whether the request is made as a cancelled one.
+    cancelled: bool,
     /// How long a pod runs, in milliseconds: longer than all faults, where the user acts meanwhile.
     pub(crate) pod_runs: u64,
     /// Phase at the end; none if the request is gone.
@@ -90,6 +94,9 @@ impl Lifecycle {
         let mut request: Value = serde_yaml_ng::from_str(text).unwrap();
         if let Some(ttl) = self.ttl {
             request["spec"]["ttlSecondsAfterFinished"] = json!(ttl);
+        }
+        if self.cancelled {
+            request["spec"]["cancel"] = json!(true);
         }
         request
     }
@@ -119,12 +126,13 @@ const PLAIN: Lifecycle = Lifecycle {
     ends: &[&[SUCCESS]],
     user: &[],
     ttl: None,
+    cancelled: false,
     pod_runs: 5000,
     phase: Some("Succeeded"),
     jobs: 1,
 };
 
-pub(crate) static ALL: [Lifecycle; 12] = [
+pub(crate) static ALL: [Lifecycle; 16] = [
     PLAIN,
     Lifecycle {
         name: "failure",
@@ -186,6 +194,35 @@ pub(crate) static ALL: [Lifecycle; 12] = [
         name: "request deleted",
         user: &[(When::PodRuns, Act::DeleteRequest)],
         phase: None,
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "cancelled",
+        user: &[(When::PodRuns, Act::Cancel)],
+        pod_runs: 300_000,
+        phase: Some("Cancelled"),
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "cancelled while suspended",
+        user: &[
+            (When::PodRuns, Act::Suspend(true)),
+            (When::Phase("Suspended"), Act::Cancel),
+        ],
+        pod_runs: 300_000,
+        phase: Some("Cancelled"),
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "cancelled from the beginning",
+        cancelled: true,
+        phase: Some("Cancelled"),
+        jobs: 0,
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "cancelled too late",
+        user: &[(When::PodSucceeded, Act::Cancel)],
         ..PLAIN
     },
     Lifecycle {

@@ -23,9 +23,16 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn look(&mut self, entry: &Entry, others: &[Arc<Value>], requests: &[Arc<Value>]) {
+    /// The work is all Jobs and pods.
+    pub(crate) fn look(
+        &mut self,
+        entry: &Entry,
+        others: &[Arc<Value>],
+        requests: &[Arc<Value>],
+        work: &[Arc<Value>],
+    ) {
         match (entry.kind, entry.change) {
-            (Kind::Requests, "MODIFIED") => self.look_at_status(&entry.object),
+            (Kind::Requests, "MODIFIED") => self.look_at_status(&entry.object, work),
             // What is made for a request that is gone is collected, and no attempt.
             (Kind::Jobs, "ADDED") if !requests.iter().any(|r| uid(r) == owner(&entry.object)) => {}
             (Kind::Jobs, "ADDED") => self.look_at_new_job(&entry.object, others),
@@ -58,7 +65,7 @@ impl Oracle {
         self.violations.push(text);
     }
 
-    fn look_at_status(&mut self, request: &Value) {
+    fn look_at_status(&mut self, request: &Value, work: &[Arc<Value>]) {
         let request_name = name(request).to_owned();
         for (job, known) in &mut self.made {
             *known |= counts(&request["status"], job);
@@ -69,8 +76,13 @@ impl Oracle {
             .insert(request_name, new.clone())
             .unwrap_or_default();
         let (before, after) = (phase(&old), phase(new));
-        if ["Succeeded", "Failed"].contains(&before) && old != *new {
+        if ["Succeeded", "Failed", "Cancelled"].contains(&before) && old != *new {
             self.violated(format!("a final status changed: {old} became {new}"));
+        }
+        if after == "Cancelled" {
+            for left in work.iter().filter(|object| may_compute(object)) {
+                self.violated(format!("told as Cancelled while {} is left", name(left)));
+            }
         }
         if (before, after) == ("Running", "Pending") {
             self.violated("the phase went back from Running to Pending".to_owned());
@@ -124,8 +136,16 @@ pub(crate) fn has_ended(job: &Value) -> bool {
         .any(|c| c["status"] == "True" && (c["type"] == "Complete" || c["type"] == "Failed"))
 }
 
+/// Whether a Job can still make pods, or a pod write a result.
+fn may_compute(object: &Value) -> bool {
+    if object["kind"] == "Job" {
+        return !has_ended(object);
+    }
+    !["Succeeded", "Failed"].contains(&phase(&object["status"]))
+}
+
 /// The part of a final status that must not depend on what failed on the way: all but times, and
-/// how far a failed run was seen to come.
+/// how far a run without a result was seen to come.
 pub(crate) fn essence(status: &Value) -> Value {
     let mut status = status.clone();
     for key in ["startTime", "completionTime"] {
@@ -136,7 +156,7 @@ pub(crate) fn essence(status: &Value) -> Value {
     for condition in status["conditions"].as_array_mut().into_iter().flatten() {
         condition["lastTransitionTime"] = json!("some time");
     }
-    if phase(&status) == "Failed" {
+    if ["Failed", "Cancelled"].contains(&phase(&status)) {
         status["progress"] = Value::Null;
     }
     status

@@ -125,7 +125,7 @@ fn outcome(store: &Store, net: &Net, lifecycle: &Lifecycle, start: Instant) -> O
     if jobs != lifecycle.jobs {
         violations.push(format!("{jobs} Jobs were made, not {}", lifecycle.jobs));
     }
-    if lifecycle.phase.is_none() {
+    if [None, Some("Cancelled")].contains(&lifecycle.phase) {
         for kind in [Kind::Jobs, Kind::Pods] {
             let orphans = store.all(kind);
             violations.extend(

@@ -184,10 +184,23 @@ impl Store {
     }
 
     pub(crate) fn delete(&self, kind: Kind, name: &str) {
+        let _ = self.remove(kind, name, |_| Ok(()));
+    }
+
+    /// Deletes an object that passes a check.
+    pub(crate) fn remove(
+        &self,
+        kind: Kind,
+        name: &str,
+        check: impl FnOnce(&Value) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let mut state = self.lock();
-        if let Some(old) = state.objects.get(&(kind, name.to_owned())).cloned() {
-            self.commit(&mut state, kind, "DELETED", (*old).clone());
-        }
+        let Some(old) = state.objects.get(&(kind, name.to_owned())).cloned() else {
+            return Err((404, "NotFound", format!("{name} not found")));
+        };
+        check(&old)?;
+        self.commit(&mut state, kind, "DELETED", (*old).clone());
+        Ok(())
     }
 
     fn commit(
@@ -216,7 +229,10 @@ impl Store {
         });
         let others = of_kind(&state.objects, kind);
         let requests = of_kind(&state.objects, Kind::Requests);
-        state.oracle.look(&entry, &others, &requests);
+        let work = [Kind::Jobs, Kind::Pods].map(|kind| of_kind(&state.objects, kind));
+        state
+            .oracle
+            .look(&entry, &others, &requests, &work.concat());
         if change == "DELETED" {
             state.objects.remove(&key);
         } else {

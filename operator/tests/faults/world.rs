@@ -77,16 +77,23 @@ impl World {
             return;
         };
         let request = self.store.get(Kind::Requests, REQUEST);
+        let some_pod_is = |wanted: &str| {
+            let pods = self.store.all(Kind::Pods);
+            pods.iter().any(|pod| pod["status"]["phase"] == wanted)
+        };
         let is_time = match when {
-            When::PodRuns => {
-                let pods = self.store.all(Kind::Pods);
-                pods.iter().any(|pod| pod["status"]["phase"] == "Running")
-            }
+            When::PodRuns => some_pod_is("Running"),
+            When::PodSucceeded => some_pod_is("Succeeded"),
             When::Phase(wanted) => {
                 request.is_some_and(|request| phase(&request["status"]) == *wanted)
             }
         };
-        if !is_time || !self.due("user", &self.acts_done.to_string(), 1000) {
+        // The Job controller tells of a success a second later.
+        let pause = match when {
+            When::PodSucceeded => 500,
+            When::PodRuns | When::Phase(_) => 1000,
+        };
+        if !is_time || !self.due("user", &self.acts_done.to_string(), pause) {
             return;
         }
         self.acts_done += 1;
@@ -99,6 +106,12 @@ impl World {
             Act::Suspend(suspend) => {
                 let _ = self.store.update(Kind::Requests, REQUEST, |request| {
                     request["spec"]["suspend"] = json!(suspend);
+                    Ok(())
+                });
+            }
+            Act::Cancel => {
+                let _ = self.store.update(Kind::Requests, REQUEST, |request| {
+                    request["spec"]["cancel"] = json!(true);
                     Ok(())
                 });
             }

@@ -85,6 +85,7 @@ impl DepthMapBody {
             active_deadline_seconds: DEADLINE_SECONDS,
             ttl_seconds_after_finished: None,
             suspend: false,
+            cancel: false,
         }
         .into()
     }
@@ -158,6 +159,7 @@ impl AlignmentBody {
             active_deadline_seconds: DEADLINE_SECONDS,
             ttl_seconds_after_finished: None,
             suspend: false,
+            cancel: false,
         }
         .into()
     }

@@ -38,6 +38,7 @@ pub fn of(request: &Request) -> Value {
             Some(why) => failure(&why.reason, &why.message),
             None => failure("Unknown", "the computation failed"),
         },
+        Some(Phase::Cancelled) => failure("Cancelled", "the request was cancelled"),
         Some(Phase::Succeeded) => {
             let result = status.and_then(|status| status.result.as_ref());
             match result.and_then(|result| results(request, result)) {
@@ -141,6 +142,16 @@ mod tests {
             json!({"phase": "Failed", "failure": failure}),
         )]));
         let expected = "FAILURE (ImageNotFound: no such image)";
+        assert_eq!(
+            found,
+            json!({"finished": true, "error": true, "message": expected})
+        );
+    }
+
+    #[test]
+    fn what_was_cancelled_is_over_and_has_no_result() {
+        let found = of(&with(&[("/status", json!({"phase": "Cancelled"}))]));
+        let expected = "FAILURE (Cancelled: the request was cancelled)";
         assert_eq!(
             found,
             json!({"finished": true, "error": true, "message": expected})
