@@ -63,6 +63,40 @@ an_operator_works() { [ "$(call /v0/worker-health -o /dev/null -w "%{http_code}"
 named_after_the_segmentation() {
   [[ $(result depth-map depth_map_name) = patch_segmentation-equivolumetric-depth* ]]
 }
+# The same over the new interface, by the example of a client: who calls is a user of the cluster.
+request_over_http() { # file: examples/image-service.yaml, for this image service and without the name of a Secret
+  "$BIN/kubectl" annotate --local -f "$ROOT/examples/image-service.yaml" voluba-align/read=true -o json \
+    | jq --arg base "$CHUMNI" 'del(.metadata.annotations, .spec.credentials, .spec.landmarks)
+        | (.. | objects | select(has("baseUrl"))).baseUrl = $base' > "$1"
+}
+align_over_http() { # file for what it says
+  request_over_http "$WORK/over-http.json"
+  VOLUBA_TOKEN=$(kubectl -n "$NAMESPACE" create token default --audience voluba-align) || return 1
+  VOLUBA_TOKEN=$VOLUBA_TOKEN IMAGE_SERVICE_TOKEN=$TOKEN no_proxy='*' \
+    in_node timeout 300 python3 "$ROOT/examples/align_http.py" "http://$(gateway_address):8080" "$WORK/over-http.json" > "$1" 2>&1 \
+    || { cat "$1"; return 1; }
+}
+http_id() { sed -n '1s|.*/||p' "$WORK/over-http.log"; }
+seen_over_http() { # jq filter
+  call "/v1/requests/$(http_id)" | jq -e "$1" >/dev/null || { call "/v1/requests/$(http_id)"; return 1; }
+}
+picture_over_http() {
+  local name
+  name=$(call "/v1/requests/$(http_id)" | jq -er '.pictures | map(select(startswith("after")))[0]') || return 1
+  call "/v1/requests/$(http_id)/pictures/$name" -o "$WORK/picture.png" && [ "$(head -c 4 "$WORK/picture.png" | tail -c 3)" = PNG ]
+}
+cancel_over_http() {
+  local token id end=$((SECONDS + 60))
+  token=$(kubectl -n "$NAMESPACE" create token default --audience voluba-align) || return 1
+  id=$(call /v1/requests -H "Authorization: Bearer $token" -H "Image-Service-Token: $TOKEN" -H 'Content-Type: application/json' \
+    --data "@$WORK/over-http.json" | jq -er .id) || return 1
+  call "/v1/requests/$id/cancel" -X POST -H "Authorization: Bearer $token" > "$WORK/cancelled.json" || return 1
+  until call "/v1/requests/$id" | jq -e '.phase == "Cancelled"' >/dev/null; do
+    [ "$SECONDS" -lt "$end" ] || { call "/v1/requests/$id"; return 1; }
+    sleep 1
+  done
+  [ -z "$(kubectl -n "$NAMESPACE" get jobs -l "voluba.ebrains.eu/request=$id" -o name)" ]
+}
 no_token_left() {
   [ -z "$(kubectl -n "$NAMESPACE" get secrets -l voluba.ebrains.eu/gateway -o name)" ]
 }
@@ -75,6 +109,7 @@ test_gateway() {
   start_image_service
   check "gateway: is installed" install_chart --timeout 60s --set gateway.enabled=true \
     --set 'gateway.corsOrigins[0]=https://voluba.example.org' \
+    --set gateway.identity.tokenReviewAudience=voluba-align \
     --set "allowedOrigins[0].origin=$IMAGES,allowedOrigins[0].private=true"
   check "gateway: its pods are ready" gateway_ready
   check "gateway: the operator is ready" operator_ready
@@ -89,6 +124,12 @@ test_gateway() {
   check "gateway: an alignment is computed" compute /v0/alignment-computation/ "$(body_of_alignment)" "$WORK/alignment.json"
   check "gateway: the image service has its result" listed "$(result alignment transformed_image_name)" image
   check "gateway: the matrix can be shown" shown_in_nanometres
+  check "gateway: an alignment over the new interface" align_over_http "$WORK/over-http.log"
+  check "gateway: it was followed while it ran" grep -q '^Running [a-z]' "$WORK/over-http.log"
+  check "gateway: the image service has its result" listed "$(sed -n 's/^image \([^ ]*\) .*/\1/p' "$WORK/over-http.log" | head -1)" image
+  check "gateway: its curve falls" seen_over_http '.curve | length > 3 and .[0].metric > .[-1].metric'
+  check "gateway: it has a picture" picture_over_http
+  check "gateway: one is cancelled" cancel_over_http
   check "gateway: no token is left" within 5 no_token_left
   check "gateway: no log holds it" token_in_no_log
   check "gateway: stages were told" grep -q '^PROGRESS (' "$WORK/messages"
