@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// Name of the one request.
 pub(crate) const REQUEST: &str = "minimal";
 
+/// Where results may go to.
+pub(crate) const IMAGE_SERVICE: &str = "https://images.example.org";
+
 /// How a pod ends.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -63,6 +66,8 @@ pub(crate) struct Lifecycle {
     pub(crate) name: &'static str,
     /// Whether a depth map is asked for, not an alignment.
     pub(crate) depth_map: bool,
+    /// Whether the result goes to an image service, so that the pod tells pictures of it at its end.
+    pub(crate) pictures: bool,
     /// Ends of the pods of each attempt; the last of each is repeated.
     ends: &'static [&'static [End]],
     pub(crate) user: &'static [(When, Act)],
@@ -88,6 +93,11 @@ impl Lifecycle {
             include_str!("../fixtures/minimal.yaml")
         };
         let mut request: Value = serde_yaml_ng::from_str(text).unwrap();
+        if self.pictures {
+            request["spec"]["output"] = json!({"artifacts": ["images"],
+                "destination": {"imageService": {"baseUrl": IMAGE_SERVICE}}});
+            request["spec"]["credentials"] = json!({"secretName": "token"});
+        }
         if let Some(ttl) = self.ttl {
             request["spec"]["ttlSecondsAfterFinished"] = json!(ttl);
         }
@@ -116,6 +126,7 @@ const EVICTED: End = End {
 const PLAIN: Lifecycle = Lifecycle {
     name: "success",
     depth_map: false,
+    pictures: false,
     ends: &[&[SUCCESS]],
     user: &[],
     ttl: None,
@@ -124,7 +135,7 @@ const PLAIN: Lifecycle = Lifecycle {
     jobs: 1,
 };
 
-pub(crate) static ALL: [Lifecycle; 12] = [
+pub(crate) static ALL: [Lifecycle; 13] = [
     PLAIN,
     Lifecycle {
         name: "failure",
@@ -197,6 +208,11 @@ pub(crate) static ALL: [Lifecycle; 12] = [
         name: "depth map",
         depth_map: true,
         ends: &[&[UNAVAILABLE, SUCCESS]],
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "pictures",
+        pictures: true,
         ..PLAIN
     },
 ];
