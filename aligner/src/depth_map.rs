@@ -18,6 +18,7 @@ use crate::{
     memory::{self, DepthMapPlan},
     observer::{self, Observer, Step},
     page::{self, DepthSubject},
+    pictures,
     progress::Reporter,
     report_files::{self, PAGE, REPORT},
     segmentation,
@@ -58,6 +59,10 @@ pub fn run(job: &DepthMapJob, reporter: &Reporter) -> Result<DepthMapReport, Err
     let transfers = &job.transfers;
     transfers.deliver(&job.folder, &mut report.artifacts, &[], reporter)?;
     reporter.end();
+    if transfers.stores_elsewhere() {
+        let draw = || page::small_depth_pictures(&subject.tissues, &maps.depth);
+        pictures::tell(reporter, &[], draw);
+    }
     Ok(report)
 }
 

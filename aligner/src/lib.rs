@@ -33,6 +33,7 @@ pub mod memory;
 pub mod observer;
 pub mod outputs;
 pub mod page;
+pub mod pictures;
 pub mod pipeline;
 pub mod placement;
 pub mod progress;

@@ -9,8 +9,10 @@ mod depth;
 mod picture;
 mod sections;
 mod slice;
+mod small;
 
 pub use depth::{DepthSubject, render_depth};
+pub use small::{NamedPicture, small_depth_pictures, small_pictures};
 
 use alignment_api::Report;
 use rayon::prelude::*;
@@ -51,6 +53,8 @@ pub struct Page {
     pub preview: Vec<u8>,
 }
 
+/// Pixels along the longest side of the page's pictures.
+const SIDE: u32 = 360;
 /// Depths at which lines are drawn: both surfaces of the cortex and its middle.
 const LEVELS: [f32; 3] = [0.02, 0.5, 0.98];
 /// Colour of the patch's lines, and of the template's; told apart by colour-blind people, too.
@@ -70,7 +74,7 @@ struct Plane {
 /// Draws and writes the page of a report.
 pub fn render(report: &Report, subject: &Subject) -> Page {
     let jacobian = central_jacobian(subject.forward);
-    let planes: Vec<Plane> = Slice::three(&subject.depth.grid, centre(subject.depth))
+    let planes: Vec<Plane> = Slice::three(&subject.depth.grid, centre(subject.depth), SIDE)
         .into_par_iter()
         .map(|slice| draw(slice, subject, &jacobian))
         .collect();
@@ -103,33 +107,56 @@ fn centre(depth: &Volume<f32>) -> [usize; 3] {
 }
 
 fn draw(slice: Slice, subject: &Subject, jacobian: &Volume<f32>) -> Plane {
-    let affine = || Link::Affine(subject.patch_to_template);
-    let linear = Chain::default().then(affine());
-    let whole = Chain::default()
-        .then(Link::Field(subject.forward))
-        .then(affine());
-    let patch = slice.sample(interpolator(subject.depth));
-    let background = match subject.image {
-        Some(image) => slice.sample(image_interpolator(image)),
-        None => patch.clone(),
-    };
-    let lined = |template: &[f32]| {
-        let mut picture = Picture::grey(slice.size(), &background);
-        picture.lines(&patch, &LEVELS, PATCH);
-        picture.lines(template, &LEVELS, TEMPLATE);
-        picture
-    };
-    let depth = interpolator(subject.template);
-    let template = |chain: &Chain| slice.sample(|p| depth(chain.apply(p)));
+    let sampled = Sampled::of(&slice, subject);
+    let [before, after] = sampled.lined(slice.size());
     let jacobian = slice.sample(interpolator(jacobian));
-    let carried = template(&whole);
-    let tiles = checkerboard(slice.size(), &patch, &carried);
+    let tiles = checkerboard(slice.size(), &sampled.patch, &sampled.after);
     Plane {
-        before: lined(&template(&linear)),
-        after: lined(&carried),
+        before,
+        after,
         tiles: Picture::coloured(slice.size(), &tiles, depth_grey),
         jacobian: Picture::coloured(slice.size(), &jacobian, jacobian_colour),
         slice,
+    }
+}
+
+/// What is shown of a plane, pixel by pixel: the depth of the patch, that of the template before and
+/// after the registration, and the background.
+struct Sampled {
+    patch: Vec<f32>,
+    before: Vec<f32>,
+    after: Vec<f32>,
+    background: Option<Vec<f32>>,
+}
+
+impl Sampled {
+    fn of(slice: &Slice, subject: &Subject) -> Self {
+        let affine = || Link::Affine(subject.patch_to_template);
+        let linear = Chain::default().then(affine());
+        let whole = Chain::default()
+            .then(Link::Field(subject.forward))
+            .then(affine());
+        let depth = interpolator(subject.template);
+        let template = |chain: &Chain| slice.sample(|p| depth(chain.apply(p)));
+        Self {
+            patch: slice.sample(interpolator(subject.depth)),
+            before: template(&linear),
+            after: template(&whole),
+            background: subject
+                .image
+                .map(|image| slice.sample(image_interpolator(image))),
+        }
+    }
+
+    /// The background with the lines of both depths, before and after.
+    fn lined(&self, size: [usize; 2]) -> [Picture; 2] {
+        [&self.before, &self.after].map(|template| {
+            let background = self.background.as_ref().unwrap_or(&self.patch);
+            let mut picture = Picture::grey(size, background);
+            picture.lines(&self.patch, &LEVELS, PATCH);
+            picture.lines(template, &LEVELS, TEMPLATE);
+            picture
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     maps::Maps,
     observer,
     outputs::{self, PatchDepthMap, Results},
-    page,
+    page, pictures,
     progress::Reporter,
     quality::{self, Subject},
     registration::{self, Registration, RegistrationError, RegistrationInput},
@@ -87,17 +87,15 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         warnings,
         viewer_url: None,
     };
+    let shown = page::Subject {
+        depth: depth.depth(),
+        template: &loaded.template,
+        patch_to_template: loaded.patch_to_template,
+        forward: &registration.forward,
+        image: loaded.images.first(),
+    };
     if job.artifacts.contains(&OutputArtifact::Report) {
-        let page = page::render(
-            &report,
-            &page::Subject {
-                depth: depth.depth(),
-                template: &loaded.template,
-                patch_to_template: loaded.patch_to_template,
-                forward: &registration.forward,
-                image: loaded.images.first(),
-            },
-        );
+        let page = page::render(&report, &shown);
         let folder = &job.folder;
         let html = report_files::write_page(&folder.join(PAGE), &page.html)?;
         let preview = report_files::write_preview(folder, &page.preview)?;
@@ -110,6 +108,9 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     transfers.deliver(&job.folder, artifacts, &labels, reporter)?;
     report.viewer_url = view(&report.artifacts, &frames, &loaded, &depth);
     reporter.end();
+    if transfers.stores_elsewhere() {
+        pictures::tell(reporter, &report.levels, || page::small_pictures(&shown));
+    }
     Ok(report)
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use alignment_api::{PROGRESS_SCHEMA, Progress, Stage};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::observer::{Cancel, Observer, Step};
 
@@ -101,6 +102,16 @@ impl Reporter {
         matches!(self.sink, Sink::Json)
     }
 
+    /// Writes a line, if standard output carries JSON lines.
+    pub fn say(&self, line: &impl Serialize) {
+        if self.writes_lines()
+            && let Ok(line) = serde_json::to_string(line)
+        {
+            // A closed pipe must not stop the computation.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+    }
+
     /// Removes the bar, so that what is printed next starts on a clean line.
     pub fn finish(&self) {
         if let Sink::Bar(bar) = &self.sink {
@@ -153,12 +164,7 @@ impl Observer for Reporter {
                 };
                 bar.set_message(format!("{}{detail}", progress.stage.name()));
             }
-            Sink::Json => {
-                if let Ok(line) = serde_json::to_string(&progress) {
-                    // A closed pipe must not stop the computation.
-                    let _ = writeln!(std::io::stdout().lock(), "{line}");
-                }
-            }
+            Sink::Json => self.say(&progress),
         }
     }
 }

@@ -126,6 +126,11 @@ impl Transfers {
         }
     }
 
+    /// Whether results go to a place that is no folder.
+    pub fn stores_elsewhere(&self) -> bool {
+        self.sink.is_some()
+    }
+
     /// Fetches every input, once the destination was found to answer.
     ///
     /// # Errors

@@ -24,11 +24,11 @@ test_rights() {
   check "the API server takes the notes' request" notes_request_works
   check "the pod of helm test is valid and restricted" test_pod_is_restricted
   for right in "list alignmentrequests" "patch alignmentrequests/status" "watch depthmaprequests" "patch depthmaprequests/status" "create jobs" "get jobs" "patch jobs" "delete jobs" "watch pods" \
-    "get pods/log" "create events.events.k8s.io" "update leases"; do
+    "get pods/log" "create configmaps" "create events.events.k8s.io" "update leases"; do
     # shellcheck disable=SC2086
     check "the operator may $right" may "$NAMESPACE" $right
   done
-  for right in "get secrets" "create pods" "delete pods" "get alignmentrequests" "delete alignmentrequests" "update alignmentrequests" "get pods" "get configmaps" "delete leases"; do
+  for right in "get secrets" "create pods" "delete pods" "get alignmentrequests" "delete alignmentrequests" "update alignmentrequests" "get pods" "get configmaps" "patch configmaps" "delete configmaps" "delete leases"; do
     # shellcheck disable=SC2086
     check "the operator may not $right" may_not "$NAMESPACE" $right
   done

@@ -97,6 +97,16 @@ cancel_over_http() {
   done
   [ -z "$(kubectl -n "$NAMESPACE" get jobs -l "voluba.ebrains.eu/request=$id" -o name)" ]
 }
+# The pictures of the newest request of a kind: PNG files, which belong to it.
+pictures() { # kind, names of all its files
+  local name
+  name=$(kubectl -n "$NAMESPACE" get "$1" --sort-by=.metadata.creationTimestamp -o name | tail -n 1)
+  kubectl -n "$NAMESPACE" get configmap "voluba-pictures-${name#*/}" -o json > "$WORK/pictures.json" \
+    && jq -e --arg names "$2" --arg uid "$(kubectl -n "$NAMESPACE" get "$name" -o jsonpath='{.metadata.uid}')" '
+      .immutable and .metadata.ownerReferences[0].uid == $uid and (.binaryData | keys) == ($names / " ")
+      and (.binaryData | all(.[]; startswith("iVBORw0KGgo")))' "$WORK/pictures.json" >/dev/null
+}
+has_curve() { jq -e '.data["curve.json"] | fromjson | length > 1 and .[-1].metric < .[0].metric' "$WORK/pictures.json" >/dev/null; }
 no_token_left() {
   [ -z "$(kubectl -n "$NAMESPACE" get secrets -l voluba.ebrains.eu/gateway -o name)" ]
 }
@@ -119,10 +129,14 @@ test_gateway() {
   check "gateway: a depth map is computed" compute /v0/depth-map-computation/ "$body" "$WORK/depth-map.json"
   check "gateway: it is one by its name" named_after_the_segmentation
   check "gateway: the image service has it" listed "$(result depth-map depth_map_name)" image
+  check "gateway: the depth map has pictures" within 40 pictures depthmaprequests "depth-0.png depth-1.png depth-2.png"
   check "gateway: Neuroglancer finds it" in_node curl --silent --fail --noproxy '*' -o /dev/null \
     "$(result depth-map depth_map_neuroglancer_url | sed 's|^precomputed://||')/info"
   check "gateway: an alignment is computed" compute /v0/alignment-computation/ "$(body_of_alignment)" "$WORK/alignment.json"
   check "gateway: the image service has its result" listed "$(result alignment transformed_image_name)" image
+  check "gateway: it has pictures from before and after" within 40 pictures alignmentrequests \
+    "after-0.png after-1.png after-2.png before-0.png before-1.png before-2.png"
+  check "gateway: and the course of the registration" has_curve
   check "gateway: the matrix can be shown" shown_in_nanometres
   check "gateway: an alignment over the new interface" align_over_http "$WORK/over-http.log"
   check "gateway: it was followed while it ran" grep -q '^Running [a-z]' "$WORK/over-http.log"

@@ -1,6 +1,8 @@
-//! The writes: at most one to a Job, one status. Whatever they do is decided elsewhere.
+//! The writes: at most one to a Job, one status, and the pictures of a result. Whatever they do is
+//! decided elsewhere.
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -170,6 +172,25 @@ async fn patch_job(
         jobs(client, request).patch(job, &params, &patch),
     )
     .await
+}
+
+/// Makes the ConfigMap with the pictures of a result, unless it is there.
+///
+/// # Errors
+/// What the API server answers.
+pub async fn create_pictures(client: &Client, pictures: &ConfigMap) -> Result<(), Error> {
+    let namespace = pictures.namespace().unwrap_or_default();
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let params = PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match call("create pictures", api.create(&params, pictures)).await {
+        Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_already_exists()) => {
+            Ok(())
+        }
+        answer => answer.map(|_| ()),
+    }
 }
 
 fn jobs(client: &Client, request: &Request) -> Api<Job> {

@@ -7,6 +7,7 @@
 
 pub mod job;
 pub mod metadata;
+pub mod pictures;
 pub mod pod;
 
 pub use job::job;

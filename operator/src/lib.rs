@@ -37,6 +37,7 @@ pub mod memory;
 pub mod metrics;
 pub mod observe;
 pub mod phase_time;
+pub mod pictures;
 pub mod quantity;
 pub mod readiness;
 pub mod reconcile;

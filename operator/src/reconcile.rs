@@ -18,7 +18,7 @@ use crate::context::Scope;
 use crate::crd::{Phase, RequestStatus};
 use crate::decide::{self, Case, Decision, Intent, Story};
 use crate::error::Error;
-use crate::observe::{JobState, JobView, Observed, Observer};
+use crate::observe::{JobState, JobView, Observed, Observer, PodPhase};
 use crate::phase_time;
 use crate::request::Request;
 use crate::status::{self, Facts};
@@ -264,7 +264,12 @@ impl Pass<'_> {
         let running = applied.observed.pods.iter().find(|pod| pod.is_running());
         match story {
             Story::Underway(_) | Story::AwaitingReport => {
-                self.scope.followers.follow(self.uid, running);
+                self.scope.followers.follow(self.request, running);
+            }
+            Story::Completed => {
+                let mut pods = applied.observed.pods.iter();
+                let ended = pods.find(|pod| pod.phase == PodPhase::Succeeded);
+                self.scope.followers.conclude(self.request, ended);
             }
             _ => self.scope.followers.forget(self.uid),
         }

@@ -5,15 +5,13 @@
 //! resource's schema.
 
 use alignment_api::{
-    Artifact, PROGRESS_SCHEMA, Progress, Quality, ResultSummary, TERMINATION_MESSAGE_LIMIT,
-    TERMINATION_SCHEMA, TerminationMessage,
+    Artifact, LONGEST_LINE, PROGRESS_SCHEMA, Progress, Quality, ResultSummary,
+    TERMINATION_MESSAGE_LIMIT, TERMINATION_SCHEMA, TerminationMessage,
 };
 
 use crate::conditions::shorten;
 use crate::crd::ProgressStatus;
 
-/// Longest line of progress, in bytes.
-pub const LONGEST_LINE: usize = 16 * 1024;
 /// Longest sentence taken over from a pod, in characters.
 const LONGEST_SENTENCE: usize = 1000;
 /// Lines taken from the end of a log, where a pod left no message.

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | request | [`RequestDocument`] | a scientist, the VoluBA backend | aligner; its `spec` is the CRD's |
 //! | progress | [`Progress`] | aligner, one JSON line on stdout each | operator, terminal |
+//! | pictures | [`PictureLine`] | aligner, on stdout at the end, if an image service has the result | operator |
 //! | report | [`Report`] | aligner, `report.json` | people, programs |
 //! | termination message | [`TerminationMessage`] | aligner, at most 4,096 bytes | operator |
 //! | exit code | [`ExitCode`] | aligner | Kubernetes, operator, scripts |
@@ -16,6 +17,7 @@
 mod depth_map;
 mod document;
 mod outcome;
+mod pictures;
 mod progress;
 mod registration;
 mod report;
@@ -28,7 +30,11 @@ pub use document::{
     API_GROUP, API_VERSION, DEPTH_MAP_KIND, KIND, Metadata, RequestDocument, RequestSpec,
 };
 pub use outcome::{ExitCode, RetryClass};
-pub use progress::{PROGRESS_SCHEMA, Progress, Stage};
+pub use pictures::{
+    CurvePoint, MOST_CURVE_POINTS, MOST_PICTURE_BYTES, MOST_PICTURE_SIDE, PICTURES_SCHEMA,
+    PictureContent, PictureLine,
+};
+pub use progress::{LONGEST_LINE, PROGRESS_SCHEMA, Progress, Stage};
 pub use registration::{
     EffectiveRegistration, LandmarkMode, LevelParameters, Preset, RegistrationParameters,
 };

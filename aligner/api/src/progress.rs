@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Value of [`Progress::schema`].
 pub const PROGRESS_SCHEMA: &str = "voluba.ebrains.eu/progress/v1";
+/// Longest line of standard output that a reader takes in, in bytes without the newline.
+pub const LONGEST_LINE: usize = 16 * 1024;
 
 /// Stage of the pipeline, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use alignment_api::InputFile;
 use rayon::prelude::*;
 
 use super::{
-    centre, chart, interpolator,
+    SIDE, centre, chart, interpolator,
     picture::Picture,
     sections::{END, caption, escape, head, image, view, warnings},
     slice::Slice,
@@ -47,7 +47,7 @@ struct Plane {
 /// Draws and writes the page.
 pub fn render_depth(subject: &DepthSubject) -> String {
     let depth = &subject.maps.depth;
-    let planes: Vec<Plane> = Slice::three(&depth.grid, centre(depth))
+    let planes: Vec<Plane> = Slice::three(&depth.grid, centre(depth), SIDE)
         .into_par_iter()
         .map(|slice| draw(slice, subject))
         .collect();
@@ -86,36 +86,46 @@ pub fn render_depth(subject: &DepthSubject) -> String {
 
 fn draw(slice: Slice, subject: &DepthSubject) -> Plane {
     let (tissues, maps) = (subject.tissues, subject.maps);
-    let to_voxel = tissues.grid.voxel_to_world.inverse();
-    let [nx, ny, _] = tissues.grid.shape;
-    let tissue = |point: [f64; 3]| {
-        let at =
-            to_voxel.map(|to_voxel| to_voxel.apply(point).map(|v| v.round().max(0.0) as usize));
-        let index = at.map(|[x, y, z]| x + nx * (y + ny * z));
-        index.and_then(|index| tissues.values().get(index).copied())
-    };
+    let (tissue, validity) = (tissue_finder(tissues), interpolator(&maps.validity));
+    let known = slice.sample(|point| match tissue(point) {
+        Some(Tissue::Grey) => validity(point),
+        _ => f32::NAN,
+    });
+    Plane {
+        lines: lined(&slice, tissues, &maps.depth),
+        validity: Picture::coloured(slice.size(), &known, validity_colour),
+        slice,
+    }
+}
+
+/// The segmentation with the lines of depth.
+pub(super) fn lined(slice: &Slice, tissues: &Volume<Tissue>, depth: &Volume<f32>) -> Picture {
+    let tissue = tissue_finder(tissues);
     let shade = |point| match tissue(point) {
         Some(Tissue::Csf) => SHADES[0],
         Some(Tissue::Grey) => SHADES[1],
         Some(Tissue::White) => SHADES[2],
         None => f32::NAN,
     };
-    let mut lines = Picture::coloured(slice.size(), &slice.sample(shade), |shade| {
+    let mut picture = Picture::coloured(slice.size(), &slice.sample(shade), |shade| {
         [(255.0 * shade) as u8; 3]
     });
-    let depth = slice.sample(interpolator(&maps.depth));
+    let depth = slice.sample(interpolator(depth));
     for (level, colour) in LINES {
-        lines.lines(&depth, &[level], colour);
+        picture.lines(&depth, &[level], colour);
     }
-    let validity = interpolator(&maps.validity);
-    let known = slice.sample(|point| match tissue(point) {
-        Some(Tissue::Grey) => validity(point),
-        _ => f32::NAN,
-    });
-    Plane {
-        validity: Picture::coloured(slice.size(), &known, validity_colour),
-        slice,
-        lines,
+    picture
+}
+
+/// The tissue at a world position; `None` outside the grid.
+fn tissue_finder(tissues: &Volume<Tissue>) -> impl Fn([f64; 3]) -> Option<Tissue> {
+    let to_voxel = tissues.grid.voxel_to_world.inverse();
+    let [nx, ny, _] = tissues.grid.shape;
+    move |point| {
+        let at =
+            to_voxel.map(|to_voxel| to_voxel.apply(point).map(|v| v.round().max(0.0) as usize));
+        let index = at.map(|[x, y, z]| x + nx * (y + ny * z));
+        index.and_then(|index| tissues.values().get(index).copied())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pictures of planes: grey backgrounds, lines of equal depth, colours, PNG.
 
+use std::collections::BTreeSet;
+
 /// Shares of the values that may lie below black and above white.
 const WINDOW: [f64; 2] = [0.01, 0.99];
 /// Of what lies outside an image.
@@ -8,6 +10,8 @@ const NOTHING: [u8; 3] = [40, 40, 46];
 const GAP: usize = 8;
 /// Pixels along a side of a tile of a checkerboard.
 const TILE: usize = 24;
+/// Bits of grey that a small file does without: 32 shades are left.
+const DROPPED_BITS: u8 = 3;
 
 /// Colours, row by row from the top.
 pub(super) struct Picture {
@@ -96,14 +100,45 @@ impl Picture {
 
     /// The picture as a PNG file.
     pub(super) fn png(&self) -> Vec<u8> {
+        self.encode(self.rgb.as_flattened(), |encoder| {
+            encoder.set_color(png::ColorType::Rgb);
+        })
+    }
+
+    /// The picture as a small PNG file: fewer shades of grey, at most a byte for each pixel. Of a
+    /// picture with more than 256 colours, the brightest become one.
+    pub(super) fn small_png(&self) -> Vec<u8> {
+        let rgb: Vec<[u8; 3]> = self.rgb.iter().map(|pixel| coarse(*pixel)).collect();
+        let palette: Vec<[u8; 3]> = BTreeSet::from_iter(rgb.iter().copied())
+            .into_iter()
+            .take(256)
+            .collect();
+        let index = |pixel: &[u8; 3]| match palette.binary_search(pixel) {
+            Ok(index) | Err(index) => u8::try_from(index).unwrap_or(u8::MAX),
+        };
+        let pixels: Vec<u8> = rgb.iter().map(index).collect();
+        self.encode(&pixels, |encoder| {
+            encoder.set_color(png::ColorType::Indexed);
+            encoder.set_palette(palette.as_flattened().to_vec());
+            encoder.set_compression(png::Compression::High);
+            // Neighbouring indices say nothing about each other.
+            encoder.set_filter(png::Filter::NoFilter);
+        })
+    }
+
+    fn encode(
+        &self,
+        pixels: &[u8],
+        choose: impl FnOnce(&mut png::Encoder<&mut Vec<u8>>),
+    ) -> Vec<u8> {
         let mut file = Vec::new();
         let [width, height] = self.size.map(|n| n as u32);
         let mut encoder = png::Encoder::new(&mut file, width, height);
-        encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
+        choose(&mut encoder);
         let written = encoder
             .write_header()
-            .and_then(|mut writer| writer.write_image_data(self.rgb.as_flattened()));
+            .and_then(|mut writer| writer.write_image_data(pixels));
         // Writing to memory fails only for pictures without pixels, which no grid has.
         debug_assert!(written.is_ok());
         file
@@ -124,6 +159,18 @@ pub(super) fn checkerboard([width, _]: [usize; 2], first: &[f32], second: &[f32]
 /// Depth from black at the pial surface to white at the white matter.
 pub(super) fn depth_grey(depth: f32) -> [u8; 3] {
     [(depth * 255.0).clamp(0.0, 255.0) as u8; 3]
+}
+
+/// Greys in fewer shades, from black to white; colours as they are.
+fn coarse([r, g, b]: [u8; 3]) -> [u8; 3] {
+    if r != g || g != b {
+        return [r, g, b];
+    }
+    let (shade, most) = (
+        u16::from(r >> DROPPED_BITS),
+        u16::from(u8::MAX >> DROPPED_BITS),
+    );
+    [(shade * 255 / most) as u8; 3]
 }
 
 /// Whether a level lies between two values. False for NaN.
@@ -184,6 +231,25 @@ mod tests {
         let info = reader.next_frame(&mut rgb).unwrap();
         assert_eq!((info.width, info.height), (3 + 8 + 3, 2));
         assert_eq!(&rgb, wide.rgb.as_flattened());
+    }
+
+    #[test]
+    fn a_small_png_keeps_colours_black_and_white_and_has_fewer_greys() {
+        let mut picture = Picture::grey([16, 16], &Vec::from_iter((0..256).map(|v| v as f32)));
+        picture.rgb[7] = [255, 176, 0];
+        let mut decoder = png::Decoder::new(std::io::Cursor::new(picture.small_png()));
+        decoder.set_transformations(png::Transformations::EXPAND);
+        let mut reader = decoder.read_info().unwrap();
+        let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut rgb).unwrap();
+        let (pixels, _) = rgb.as_chunks::<3>();
+        assert_eq!(
+            [pixels[0], pixels[7], pixels[255]],
+            [[0; 3], [255, 176, 0], [255; 3]]
+        );
+        assert_eq!(BTreeSet::from_iter(pixels).len(), 33);
+        let apart = |(a, b): (&[u8; 3], &[u8; 3])| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > 8);
+        assert!(!pixels.iter().zip(&picture.rgb).any(apart));
     }
 
     #[test]

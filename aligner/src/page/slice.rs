@@ -2,8 +2,6 @@
 
 use crate::grid::Grid;
 
-/// Pixels along the longest side of the largest plane.
-const SIDE: f64 = 360.0;
 /// Letters of the ends of the world axes.
 const ENDS: [[char; 2]; 3] = [['L', 'R'], ['P', 'A'], ['I', 'S']];
 const NAMES: [&str; 3] = ["sagittal", "coronal", "axial"];
@@ -31,12 +29,13 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    /// The three planes through a voxel, all of one scale.
-    pub(super) fn three(grid: &Grid, centre: [usize; 3]) -> [Self; 3] {
+    /// The three planes through a voxel, all of one scale; `pixels` along the longest side of the
+    /// largest.
+    pub(super) fn three(grid: &Grid, centre: [usize; 3], pixels: u32) -> [Self; 3] {
         let spacing = grid.spacing();
         let extent = |axis: usize| grid.shape[axis] as f64 * spacing[axis];
         let longest = (0..3).map(extent).fold(0.0, f64::max);
-        let pixel = longest / SIDE;
+        let pixel = longest / f64::from(pixels);
         let step = spacing.map(|size| pixel / size);
         std::array::from_fn(|axis| {
             let side = |axis: usize| {
@@ -137,7 +136,7 @@ mod tests {
     fn left_is_left_and_up_is_up_whatever_the_voxel_axes() {
         // i to the left, j downwards, k to the front.
         let turned = grid([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]);
-        for (slice, name, ends) in Slice::three(&turned, [5, 10, 20])
+        for (slice, name, ends) in Slice::three(&turned, [5, 10, 20], 360)
             .iter()
             .zip(["sagittal", "axial", "coronal"])
             .zip(["PAIS", "LRPA", "LRIS"])
@@ -162,6 +161,7 @@ mod tests {
         let planes = Slice::three(
             &grid([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
             [0; 3],
+            360,
         );
         // 20 x 20 x 40 mm at 9 pixels per mm.
         assert_eq!(planes[0].size(), [180, 360]);

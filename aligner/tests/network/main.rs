@@ -9,6 +9,7 @@
 
 mod downloads;
 mod forbidden;
+mod pictures;
 mod program;
 mod secure;
 mod uploads;

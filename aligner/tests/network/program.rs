@@ -15,10 +15,10 @@ use fake_image_service::{Call, FakeService, Fault};
 use crate::{REPLY, TOKEN, sha256};
 
 /// The example's request, its image service on this machine.
-struct Run {
-    server: FakeService,
+pub(crate) struct Run {
+    pub(crate) server: FakeService,
     folder: tempfile::TempDir,
-    text: String,
+    pub(crate) text: String,
     options: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ fn data(name: &str) -> PathBuf {
 }
 
 impl Run {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let server = FakeService::start().unwrap();
         server.accept(TOKEN);
         for name in ["patch_image.nii.gz", "patch_segmentation.nii.gz"] {
@@ -60,7 +60,7 @@ impl Run {
         }
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let request = self.folder.path().join("request.yaml");
         fs::write(&request, &self.text).unwrap();
         let work = self.folder.path().join("work");
@@ -86,7 +86,7 @@ impl Run {
         self.folder.path().join("results")
     }
 
-    fn run(&self) -> Output {
+    pub(crate) fn run(&self) -> Output {
         self.command().output().unwrap()
     }
 
@@ -96,7 +96,7 @@ impl Run {
 
     /// Ends as expected; no secret is in what it prints or writes, and nothing is left of its work.
     #[track_caller]
-    fn assert_ends(&self, output: &Output, expected: ExitCode) {
+    pub(crate) fn assert_ends(&self, output: &Output, expected: ExitCode) {
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(
             output.status.code(),
@@ -259,7 +259,7 @@ fn the_example_comes_from_an_image_service_and_goes_back() {
 }
 
 /// A depth map alone, of the same segmentation.
-fn depth_map(source: &str, destination: &str, more: &str) -> String {
+pub(crate) fn depth_map(source: &str, destination: &str, more: &str) -> String {
     format!(
         "apiVersion: voluba.ebrains.eu/v1alpha1\nkind: DepthMapRequest\nmetadata: {{name: depth, uid: 0a1b2c3d-1111}}\nspec:\n  segmentation: {{source: {source}}}\n  output: {{destination: {destination}{more}}}\n"
     )

@@ -17,9 +17,9 @@ pub const ALIGNER: &str = "voluba-aligner";
 pub const PART_OF: &str = "voluba-align";
 /// Label that carries [`MANAGER`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// On Jobs and pods: label with the request's name. On pod templates: annotation with the request.
+/// On Jobs, pods and pictures: label with the request's name. On pod templates: annotation with the request.
 pub const REQUEST: &str = "voluba.ebrains.eu/request";
-/// On Jobs and pods: label with the request's kind. Those of earlier versions lack it, and belong to
+/// On Jobs, pods and pictures: label with the request's kind. Those of earlier versions lack it, and belong to
 /// alignments.
 pub const KIND: &str = "voluba.ebrains.eu/kind";
 /// Annotation on Jobs: the memory is not the request's own, an earlier attempt had too little.
@@ -60,7 +60,7 @@ pub fn selector(kind: Kind) -> String {
     }
 }
 
-/// Labels that Jobs and pods share.
+/// Labels that Jobs, pods and pictures share.
 pub fn labels(request: &Request) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), ALIGNER.to_owned()),
@@ -86,6 +86,22 @@ pub fn job_metadata(request: &Request, attempt: Attempt, memory: Memory) -> Obje
         namespace: request.namespace(),
         labels: Some(labels),
         annotations: Some(annotations),
+        owner_references: Some(vec![owner(request)]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Name of the ConfigMap with the pictures of a request's result.
+pub fn pictures_name(request: &str) -> String {
+    format!("voluba-pictures-{request}")
+}
+
+/// Metadata of the ConfigMap with the pictures of a request's result.
+pub fn pictures_metadata(request: &Request) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(pictures_name(&request.name_any())),
+        namespace: request.namespace(),
+        labels: Some(labels(request)),
         owner_references: Some(vec![owner(request)]),
         ..ObjectMeta::default()
     }

@@ -9,6 +9,7 @@ use kube::{Api, Client};
 use tokio::time::Instant;
 
 use super::curve::CurvePoint;
+use crate::build::metadata::pictures_name;
 
 /// Requests whose pictures are kept in memory.
 const MOST_KEPT: usize = 64;
@@ -84,7 +85,7 @@ impl Gallery {
         if let Some(known) = self.known(request) {
             return known;
         }
-        let name = format!("voluba-pictures-{request}");
+        let name = pictures_name(request);
         let pictures = match self.api.get_opt(&name).await {
             Ok(map) => map.map(Pictures::read),
             Err(error) => {

@@ -205,6 +205,15 @@ pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Value {
 
 /// Whether the container of a pod runs now.
 pub(crate) fn runs(store: &Store, pod: &str) -> bool {
+    is_in_phase(store, pod, "Running")
+}
+
+/// Whether a pod is there and its container has ended well.
+pub(crate) fn succeeded(store: &Store, pod: &str) -> bool {
+    is_in_phase(store, pod, "Succeeded")
+}
+
+fn is_in_phase(store: &Store, pod: &str, phase: &str) -> bool {
     let pod = store.get(Kind::Pods, pod);
-    pod.is_some_and(|pod| !name(&pod).is_empty() && pod["status"]["phase"] == "Running")
+    pod.is_some_and(|pod| !name(&pod).is_empty() && pod["status"]["phase"] == phase)
 }

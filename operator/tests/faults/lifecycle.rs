@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// Name of the one request.
 pub(crate) const REQUEST: &str = "minimal";
 
+/// Where results may go to.
+pub(crate) const IMAGE_SERVICE: &str = "https://images.example.org";
+
 /// How a pod ends.
 #[derive(Debug)]
 pub(crate) struct End {
@@ -65,6 +68,8 @@ pub(crate) struct Lifecycle {
     pub(crate) name: &'static str,
     /// Whether a depth map is asked for, not an alignment.
     pub(crate) depth_map: bool,
+    /// Whether the result goes to an image service, so that the pod tells pictures of it at its end.
+    pub(crate) pictures: bool,
     /// Ends of the pods of each attempt; the last of each is repeated.
     ends: &'static [&'static [End]],
     pub(crate) user: &'static [(When, Act)],
@@ -92,6 +97,11 @@ impl Lifecycle {
             include_str!("../fixtures/minimal.yaml")
         };
         let mut request: Value = serde_yaml_ng::from_str(text).unwrap();
+        if self.pictures {
+            request["spec"]["output"] = json!({"artifacts": ["images"],
+                "destination": {"imageService": {"baseUrl": IMAGE_SERVICE}}});
+            request["spec"]["credentials"] = json!({"secretName": "token"});
+        }
         if let Some(ttl) = self.ttl {
             request["spec"]["ttlSecondsAfterFinished"] = json!(ttl);
         }
@@ -123,6 +133,7 @@ const EVICTED: End = End {
 const PLAIN: Lifecycle = Lifecycle {
     name: "success",
     depth_map: false,
+    pictures: false,
     ends: &[&[SUCCESS]],
     user: &[],
     ttl: None,
@@ -132,7 +143,7 @@ const PLAIN: Lifecycle = Lifecycle {
     jobs: 1,
 };
 
-pub(crate) static ALL: [Lifecycle; 16] = [
+pub(crate) static ALL: [Lifecycle; 17] = [
     PLAIN,
     Lifecycle {
         name: "failure",
@@ -234,6 +245,11 @@ pub(crate) static ALL: [Lifecycle; 16] = [
         name: "depth map",
         depth_map: true,
         ends: &[&[UNAVAILABLE, SUCCESS]],
+        ..PLAIN
+    },
+    Lifecycle {
+        name: "pictures",
+        pictures: true,
         ..PLAIN
     },
 ];

@@ -22,6 +22,7 @@ mod leaders;
 mod lifecycle;
 mod net;
 mod oracle;
+mod pictures;
 mod plan;
 #[path = "../common/random.rs"]
 mod random;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{self, Call, failure};
 use crate::fault::Fault;
+use crate::pictures;
 use crate::plan::Plan;
 use crate::store::{Kind, Store, name};
 use crate::stream::Watch;
@@ -203,10 +204,11 @@ impl Net {
         Some(stale.1)
     }
 
-    /// Some progress, and then nothing until the pod ends.
+    /// Some progress, then nothing until the pod ends, then its pictures, if it has any.
     fn log(self: Arc<Self>, call: &Call) -> Reply {
         let pod = call.name.clone().unwrap_or_default();
-        if !api::runs(&self.store, &pod) {
+        let over = self.store.pictures && api::succeeded(&self.store, &pod);
+        if !over && !api::runs(&self.store, &pod) {
             return refused(404, "NotFound", "no such pod");
         }
         let schema = alignment_api::PROGRESS_SCHEMA;
@@ -216,7 +218,8 @@ impl Net {
             while api::runs(&self.store, &pod) {
                 let _ = changes.changed().await;
             }
-            Ok(Bytes::new())
+            let told = self.store.pictures && api::succeeded(&self.store, &pod);
+            Ok(if told { pictures::log() } else { Bytes::new() })
         });
         let first = stream::iter([Ok(Bytes::from(line + "\n"))]);
         streamed(first.chain(end))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alignment_api::Origin;
 use operator::metrics::Metrics;
 use operator::readiness::Readiness;
 use operator::settings::Settings;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::lifecycle::{Lifecycle, REQUEST};
+use crate::lifecycle::{IMAGE_SERVICE, Lifecycle, REQUEST};
 use crate::net::Net;
 use crate::oracle::{Oracle, essence, phase};
 use crate::plan::Plan;
@@ -31,6 +32,8 @@ pub(crate) struct Outcome {
     pub(crate) status: Value,
     pub(crate) calls: Vec<String>,
     pub(crate) events: usize,
+    /// Made beside what the status tells: the pictures of the result.
+    pub(crate) pictures: Vec<Arc<Value>>,
     /// An attempt was not counted, because nobody could know of it.
     pub(crate) renamed: bool,
     pub(crate) violations: Vec<String>,
@@ -61,6 +64,7 @@ pub(crate) fn virtually<T>(work: impl Future<Output = T>) -> T {
 async fn simulate(lifecycle: &'static Lifecycle, plans: Vec<Plan>) -> Outcome {
     let mut store = Store::new(Oracle::default());
     store.depth_maps = lifecycle.depth_map;
+    store.pictures = lifecycle.pictures;
     let store = Arc::new(store);
     tokio::spawn(World::run(store.clone(), lifecycle));
     let user = store.clone();
@@ -97,7 +101,10 @@ async fn operate(net: Arc<Net>) {
 pub(crate) fn worker(net: &Arc<Net>) -> Worker {
     Worker {
         client: net.client(),
-        settings: Settings::with_image("aligner:test"),
+        settings: Settings {
+            origins: vec![Origin::parse(IMAGE_SERVICE).unwrap()],
+            ..Settings::with_image("aligner:test")
+        },
         metrics: Metrics::default(),
         readiness: Readiness::default(),
         pod_name: "operator".to_owned(),
@@ -141,6 +148,7 @@ fn outcome(store: &Store, net: &Net, lifecycle: &Lifecycle, start: Instant) -> O
         status,
         calls: traffic.calls.clone(),
         events: traffic.events,
+        pictures: store.all(Kind::ConfigMaps),
         renamed,
         violations,
         took,

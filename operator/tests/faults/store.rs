@@ -20,17 +20,19 @@ pub(crate) enum Kind {
     Pods,
     Events,
     Leases,
+    ConfigMaps,
     /// What belongs to requests of the other kind: there are none.
     Others,
 }
 
 impl Kind {
-    pub(crate) const STORED: [Self; 5] = [
+    pub(crate) const STORED: [Self; 6] = [
         Self::Requests,
         Self::Jobs,
         Self::Pods,
         Self::Events,
         Self::Leases,
+        Self::ConfigMaps,
     ];
 
     /// Group and version, kind and resource on the wire.
@@ -45,6 +47,7 @@ impl Kind {
             Self::Pods => ("v1", "Pod", "pods"),
             Self::Events => ("events.k8s.io/v1", "Event", "events"),
             Self::Leases => ("coordination.k8s.io/v1", "Lease", "leases"),
+            Self::ConfigMaps => ("v1", "ConfigMap", "configmaps"),
             Self::Others => ("v1", "Other", "others"),
         }
     }
@@ -76,6 +79,8 @@ pub(crate) struct State {
 pub(crate) struct Store {
     /// Whether the requests are for depth maps.
     pub(crate) depth_maps: bool,
+    /// Whether pods tell pictures at their end.
+    pub(crate) pictures: bool,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
 }
@@ -84,6 +89,7 @@ impl Store {
     pub(crate) fn new(oracle: Oracle) -> Self {
         Self {
             depth_maps: false,
+            pictures: false,
             state: Mutex::new(State {
                 version: 100,
                 uids: 0,
