@@ -6,10 +6,10 @@ import { levels, percent } from './words.js';
 const HEIGHT = 240;
 const EDGE = { left: 58, right: 12, top: 26, bottom: 44 };
 
-/** A round step that divides a range into two to five parts. */
+/** A round step that divides a range into at most five parts. */
 function roundStep(range) {
   const power = 10 ** Math.floor(Math.log10(range));
-  return [0.2, 0.5, 1].map((part) => part * power).find((step) => range / step <= 5) ?? power;
+  return [0.2, 0.5, 1].map((part) => part * power).find((step) => range / step <= 5) ?? 2 * power;
 }
 
 /** Places of the points: iterations counted on over the levels, and where each level begins and ends. */

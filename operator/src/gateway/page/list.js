@@ -56,12 +56,19 @@ function enter() {
   refresh();
 }
 
+// Whoever follows by keyboard or by ear goes on where the page does.
+function enterByHand() {
+  enter();
+  $('own-title').focus();
+}
+
 function leave() {
   token.forget();
   clearTimeout(timer);
   rows.clear();
   $('requests').replaceChildren();
   askForToken();
+  $('token').focus();
 }
 
 function row(view) {
@@ -181,7 +188,7 @@ function on(id, event, act) {
 on('sign-in-form', 'submit', () => {
   token.set($('token').value.trim());
   $('token').value = '';
-  enter();
+  enterByHand();
 });
 on('sign-out', 'click', () => { complain(null); leave(); });
 on('older', 'click', () => { past.push(here); here = next; refresh(); });

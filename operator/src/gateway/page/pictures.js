@@ -73,5 +73,6 @@ export function pictures(names, urlOf) {
   show(all[0]);
   move();
   const choice = html('fieldset', { class: 'choice' }, html('legend', {}, 'Plane through the middle of the cortex'), ...choices);
-  return [legend(Boolean(all[0][1].depth)), choice, frame, split];
+  return [html('div', { class: 'beside' },
+    html('div', {}, legend(Boolean(all[0][1].depth)), choice), html('div', {}, frame, split))];
 }

@@ -31,11 +31,13 @@ export const isFinal = (phase) => ['Succeeded', 'Failed', 'Cancelled'].includes(
 export const nameOf = (view) => view.name ?? `${kindWord(view.kind)} ${view.id.slice(0, 8)}`;
 
 const UNITS = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
+// Beyond ten of a unit, an estimate is none the better for its last digit.
+const roughly = (n) => (n > 10 ? 5 * Math.round(n / 5) : Math.round(n));
 const amount = (n, unit) => `${n} ${unit}${n === 1 ? '' : 's'}`;
 
 function span(seconds) {
   const [unit, length] = UNITS.find(([, length]) => seconds >= 1.5 * length) ?? UNITS[3];
-  return amount(Math.max(1, Math.round(seconds / length)), unit);
+  return amount(Math.max(1, roughly(seconds / length)), unit);
 }
 
 /** Seconds as time that is left. */
