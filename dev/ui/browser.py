@@ -79,9 +79,10 @@ class Browser:
         return answer["result"].get("value")
 
     def open(self, url):
+        # What only the old page has says when the new one is there.
+        self.run("window.isOld = true")
         self.send("Page.navigate", url=url)
-        # The address changes only when the new page is there.
-        self.wait(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
+        self.wait("!window.isOld && document.readyState === 'complete'")
 
     def wait(self, condition, patience=PATIENCE):
         """Waits until an expression is true; says whether it became so."""

@@ -149,6 +149,15 @@ function draw(view) {
   $('delete').hidden = !token.get();
 }
 
+// The pictures may come a moment after the end, which is the last that is told by itself.
+let more = 2;
+function drawEnd(view) {
+  draw(view);
+  if (view.phase !== 'Succeeded' || view.pictures || more === 0) return;
+  more -= 1;
+  setTimeout(() => call(PATH).then(({ body }) => drawEnd(body), () => {}), 6000);
+}
+
 function complain(problem) {
   $('problem').hidden = problem === null;
   say($('problem'), problem?.message ?? '');
@@ -202,4 +211,4 @@ $('delete').addEventListener('click', () => confirmed({
   yes: 'Delete the request', act: async () => { await call(PATH, { method: 'DELETE', signed: true }); gone(); },
 }));
 
-follow(ID, { seen: draw, gone, lost, isFinal: (view) => words.isFinal(view.phase) });
+follow(ID, { seen: drawEnd, gone, lost, isFinal: (view) => words.isFinal(view.phase) });
