@@ -49,5 +49,5 @@ done
 PICTURES=${VOLUBA_UI_PICTURES:-$WORK/pictures}
 mkdir -p "$PICTURES"
 PYTHONPATH="$ROOT/dev/ui" "$VENV/bin/python" "$ROOT/dev/test-ui.py" --browser "$BROWSER" --kubectl "$BIN/kubectl" \
-  --gateway "http://127.0.0.1:$PORT" --plain "http://127.0.0.1:$PLAIN" --images "http://127.0.0.1:$IMAGES" \
+  --gateway "http://127.0.0.1:$PORT" --plain "http://127.0.0.1:$PLAIN" --images "http://127.0.0.1:$IMAGES/chumni/v1" \
   --work "$WORK" --pictures "$PICTURES"
