@@ -33,6 +33,7 @@ part bench dev/test-bench.sh
 part page dev/test-page.sh
 part docs dev/test-docs.sh
 part openapi dev/test-openapi.sh
+part ui dev/test-ui.sh
 part chart dev/test-chart.sh
 part cluster dev/test-cluster-clean.sh
 part images dev/test-images.sh
@@ -64,7 +65,7 @@ level() { # name, "passed failed"...
 echo
 level "1 units, programs, other programs, docs" "$(rust_counts 1)" "$(script_counts supply)" "$(script_counts interop)" "$(script_counts bench)" "$(script_counts page)" "$(script_counts docs)"
 level "2 scenarios and faults, simulated API server" "$(rust_counts 2)"
-level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts openapi)" "$(script_counts chart)"
+level "3 real control plane, chart" "$(rust_counts 3)" "$(script_counts openapi)" "$(script_counts ui)" "$(script_counts chart)"
 level "4 real node, images" "$(script_counts cluster)" "$(script_counts images)" "$(script_counts node)" "$(script_counts docscluster)"
 # What a part could not check here, in its own words.
 sed -n 's/^==> NOT CHECKED: /not checked: /p' "$LOGS"/*

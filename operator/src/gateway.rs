@@ -9,6 +9,7 @@
 //! | the interface for programs and for the page | [`v1`] |
 //! | who calls, and how often | [`identity`], [`rate`] |
 //! | which requests there are; making one, with its Secret | [`requests`] |
+//! | the page for people | [`page`] |
 //! | what has to go: tokens at the end, requests without a token, old ones | [`upkeep`] |
 //! | the caller's images, and with them the token's worth | [`images`] |
 //! | how a registration went, what its result looks like | [`curve`], [`pictures`] |
@@ -20,6 +21,7 @@ pub mod health;
 pub mod id;
 pub mod identity;
 pub mod images;
+pub mod page;
 pub mod pictures;
 pub mod proxy;
 pub mod rate;
@@ -194,6 +196,7 @@ fn router(gateway: Gateway, arguments: &GatewayArguments) -> Router {
         ]),
     );
     v0.merge(v1)
+        .merge(page::routes())
         .layer(middleware::map_response(harden))
         .layer(measure)
         .with_state(gateway)

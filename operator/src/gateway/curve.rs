@@ -6,26 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alignment_api::Stage;
+use alignment_api::{CurvePoint, Stage};
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use serde::{Deserialize, Serialize};
 
 use crate::request::Request;
 
 /// Most points of one request.
 const MOST_POINTS: usize = 300;
-
-/// The metric at one iteration.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CurvePoint {
-    /// Pyramid level, 0 = coarsest.
-    pub level: i32,
-    /// Iteration within the level, from 1.
-    pub iteration: i32,
-    /// Root mean square difference of depth over the cortex.
-    pub metric: f64,
-}
 
 /// The curves of all requests that run.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +49,8 @@ fn newest(request: &Request) -> Option<CurvePoint> {
         return None;
     }
     Some(CurvePoint {
-        level: progress.level?,
-        iteration: progress.iteration?,
+        level: u32::try_from(progress.level?).ok()?,
+        iteration: u32::try_from(progress.iteration?).ok()?,
         metric: progress.metric?,
     })
 }

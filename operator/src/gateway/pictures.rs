@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use alignment_api::CurvePoint;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use super::curve::CurvePoint;
 use crate::build::metadata::pictures_name;
 
 /// Requests whose pictures are kept in memory.

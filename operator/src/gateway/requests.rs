@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alignment_api::RequestSpec;
+use alignment_api::{CurvePoint, RequestSpec};
 use futures::{Stream, StreamExt, future};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use transfer::token::Token;
 
-use super::curve::{CurvePoint, Curves};
+use super::curve::Curves;
 use super::id::Id;
 use crate::error::{Error, call};
 use crate::readiness::Readiness;

@@ -1,12 +1,11 @@
 //! A request as callers see it. Pure.
 
-use alignment_api::RequestSpec;
+use alignment_api::{CurvePoint, RequestSpec};
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
 use super::help::help;
 use crate::conditions::ConditionType;
-use crate::gateway::curve::CurvePoint;
 use crate::gateway::proxy::Prefix;
 use crate::gateway::requests::SHOWN_NAME;
 use crate::request::Request;
