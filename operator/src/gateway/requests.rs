@@ -200,7 +200,7 @@ impl Requests {
         let made = call("create request", api.create(&params, &object)).await?;
         let made = Request::read(made, kind).map_err(unreadable)?;
         if let Some(token) = new.token
-            && let Err(error) = self.give_token(&made, token).await
+            && let Err(error) = self.give_first_token(&made, token).await
         {
             // Without its token it can only fail.
             if let Err(error) = self.delete(kind, &made.metadata).await {
@@ -209,6 +209,21 @@ impl Requests {
             return Err(error);
         }
         Ok(made)
+    }
+
+    /// Makes the Secret of a request that was made just now. There may be one of this name: of an
+    /// earlier request, which goes with it, or made for this one by another replica. Which of the two
+    /// cannot be read, so it is replaced; if it is there again, it is of this one.
+    async fn give_first_token(&self, made: &Request, token: &Token) -> Result<(), Error> {
+        match self.give_token(made, token).await {
+            Err(error) if error.is_already_there() => {}
+            answer => return answer,
+        }
+        self.forget_token(&made.name_any()).await?;
+        match self.give_token(made, token).await {
+            Err(error) if error.is_already_there() => Ok(()),
+            answer => answer,
+        }
     }
 
     /// Makes the Secret with the token of a request.

@@ -16,6 +16,7 @@ mod crashes;
 #[path = "../common/fault.rs"]
 mod fault;
 mod gateway;
+mod gateway_crashes;
 mod issuer;
 mod jobs;
 mod kubelet;

@@ -13,7 +13,6 @@ use kube::client::Body;
 use serde_json::json;
 
 use crate::fault::Fault;
-use crate::process::Process;
 
 /// A call and which one of its kind it is.
 pub(crate) type Call = (String, u32);
@@ -22,7 +21,8 @@ struct Traffic {
     calls: BTreeMap<String, u32>,
     fault: Option<(Call, Fault)>,
     fired: bool,
-    program: Option<Process>,
+    /// Killed when it is dropped.
+    program: Option<Box<dyn Send>>,
 }
 
 /// The proxy. Ends when it is dropped.
@@ -82,8 +82,8 @@ impl Proxy {
     }
 
     /// The program that dies when the fault is a kill.
-    pub(crate) fn run(&self, program: Process) {
-        self.shared.lock().program = Some(program);
+    pub(crate) fn run(&self, program: impl Send + 'static) {
+        self.shared.lock().program = Some(Box::new(program));
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -422,6 +422,23 @@ async fn a_key_makes_a_call_repeatable() {
     let answer = known.call("bob", "POST", REQUESTS, &body, &key).await;
     assert_eq!(answer.status, 201);
     assert_ne!(answer.json()["id"], first);
+    // Once it is gone, the key makes a new one, whatever is left of the old.
+    let path = format!("{REQUESTS}/{}", first.as_str().unwrap());
+    let gone = known
+        .call("alice", "DELETE", &path, &Value::Null, &[])
+        .await;
+    assert_eq!(gone.status, 204);
+    let answer = known.call("alice", "POST", REQUESTS, &body, &key).await;
+    assert_eq!(
+        (answer.status, &answer.json()["id"]),
+        (201, &first),
+        "{answer:?}"
+    );
+    let uid = requests.get(first.as_str().unwrap()).await.unwrap().uid();
+    crate::settle().await;
+    let secret = secrets.get(&name).await.unwrap();
+    let owner = secret.metadata.owner_references.unwrap().remove(0);
+    assert_eq!(Some(owner.uid), uid);
     let long = "x".repeat(256);
     for wrong in ["", long.as_str()] {
         let answer = known
