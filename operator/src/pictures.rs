@@ -26,7 +26,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    const fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.files.is_empty() && self.curve.is_empty()
     }
 }
