@@ -43,6 +43,7 @@ class Scene:
         self.gateway = arguments.gateway
         self.cluster = Cluster(arguments.kubectl)
         self.browser = Browser(arguments.browser, arguments.work / "profile")
+        self.proxy = prefix.Proxy(arguments.plain, "/below/here")
         self.tokens = {name: (arguments.work / name).read_text().strip() for name in ("scientist", "colleague")}
 
     def document(self, name, **changes):
@@ -92,9 +93,9 @@ class Scene:
         self.browser.click(selector)
         self.browser.write(text)
 
-    def provoked(self, *statuses):
+    def provoked(self, *refusals):
         """Takes away what the browser says of refusals that the test has provoked."""
-        words = [f"status of {status} " for status in statuses] + (["ERR_INTERNET_DISCONNECTED"] if 0 in statuses else [])
+        words = [f"status of {word} " if isinstance(word, int) else word for word in refusals]
         self.browser.errors = [e for e in self.browser.errors if not any(word in e for word in words)]
 
     def look(self, name):
@@ -214,14 +215,22 @@ def running(scene, name):
     check("the phase is announced, not each percentage", announced == ["Alignment: Running"], announced)
     scene.look("running")
 
-    browser.offline(True)
+
+def interrupted(scene, name):
+    """Through a proxy that breaks off."""
+    browser, cluster = scene.browser, scene.cluster
+    browser.open(f"{scene.proxy.address}/ui/requests/{name}")
+    scene.says("#percent", "42 %")
+    scene.proxy.cut()
     check("a lost connection is told", scene.says("#lost", "Trying again"), scene.text("#lost"))
-    browser.offline(False)
+    scene.proxy.mend()
     cluster.progress(name, stage="quality", percent=90)
     check("and goes on by itself", scene.says("#percent", "90 %") and browser.wait("document.querySelector('#lost').hidden"))
     cluster.progress(name, stage="write", percent=95)
     check("by events, too", scene.says("#percent", "95 %"))
-    scene.provoked(0)
+    scene.provoked("ERR_")
+    scene.page(name)
+    browser.run("window.marker = true")
 
 
 def succeeded(scene, name):
@@ -298,11 +307,13 @@ def depth_map(scene):
 
 def listing(scene, names):
     browser = scene.browser
+    name = scene.make(scene.document("runs"))
+    scene.cluster.progress(name, stage="load", percent=2)
     browser.open(f"{scene.gateway}/ui/")
     check("the list has all of them", browser.wait(f"document.querySelectorAll('#requests li').length === {names}"))
     phases = browser.run("[...document.querySelectorAll('#requests .phase')].map((p) => [p.innerText, p.querySelector('svg') !== null])")
     check("each phase is a word and an icon", all(word and drawn for word, drawn in phases), phases)
-    name = scene.make(scene.document("another"))
+    scene.make(scene.document("another"))
     check("a new one appears by itself", scene.says("#requests", "another"))
     browser.run("document.querySelector('#requests a').focus()")
     scene.cluster.progress(name, stage="depth", percent=20)
@@ -373,7 +384,7 @@ def strangers(scene, name):
     check("an unknown request is told", scene.says("#problem", "no such request"), scene.text("#problem"))
     scene.provoked(404)
     scene.look("unknown")
-    below = prefix.serve(scene.arguments.plain, "/below/here")
+    below = scene.proxy.address
     browser.open(f"{below}/ui/")
     check("without callers, the page says that there are no lists", browser.wait("document.querySelector('#nobody').checkVisibility()"))
     scene.look("nobody")
@@ -404,10 +415,11 @@ def main():
         signing_in(scene)
         name = asking(scene)
         running(scene, name)
+        interrupted(scene, name)
         succeeded(scene, name)
         unsuccessful(scene)
         depth_map(scene)
-        newest = listing(scene, 3)
+        newest = listing(scene, 4)
         ending(scene, newest)
         strangers(scene, name)
     finally:

@@ -1,14 +1,15 @@
 """A headless Chromium, driven over its DevTools protocol."""
 import base64
 import json
-import re
 import subprocess
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.sync.client import connect
 
-PATIENCE = 30
+# The machine may be busy with other tests.
+PATIENCE = 60
 
 
 class Browser:
@@ -20,14 +21,16 @@ class Browser:
              "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
              "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={profile}",
              "--remote-debugging-port=0", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            found = re.search(r"DevTools listening on (ws://\S+)", line)
-            if found:
-                break
-        else:
-            raise RuntimeError("the browser did not start")
-        self.socket = connect(found[1], max_size=None, proxy=None)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Where it listens, as it writes it down: port and path.
+        place = Path(profile) / "DevToolsActivePort"
+        end = time.monotonic() + PATIENCE
+        while not (place.exists() and place.read_text().count("\n") == 1):
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise RuntimeError("the browser did not start")
+            time.sleep(0.1)
+        port, path = place.read_text().split("\n")
+        self.socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None, ping_interval=None)
         self.session = None
         self.number = 0
         self.asked, self.errors, self.bytes = [], [], 0
@@ -121,9 +124,6 @@ class Browser:
 
     def scheme(self, name):
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
-
-    def offline(self, off):
-        self.send("Network.emulateNetworkConditions", offline=off, latency=0, downloadThroughput=-1, uploadThroughput=-1)
 
     def picture(self, path):
         shot = self.send("Page.captureScreenshot", captureBeyondViewport=True)

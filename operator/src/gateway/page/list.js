@@ -4,7 +4,9 @@ import { address, call, Problem, token } from './calls.js';
 import { $, html, icon, say } from './dom.js';
 import { ago, isFinal, kindWord, moment, nameOf, stageWord } from './words.js';
 
+// Milliseconds until the next look, while something waits or runs and when nothing does.
 const PAUSE = 4000;
+const LONG_PAUSE = 30000;
 const AT_ONCE = 20;
 const IDENTIFIER = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -121,21 +123,20 @@ function fill(views) {
 async function refresh() {
   clearTimeout(timer);
   let pause = PAUSE;
-  let goesOn = true;
   try {
     const place = here === null ? '' : `&continue=${encodeURIComponent(here)}`;
     const { body } = await call(`v1/requests?limit=${AT_ONCE}${place}`, { signed: true });
     next = body.continue;
     fill(body.items);
     complain(null);
-    goesOn = body.items.some((view) => !isFinal(view.phase));
+    if (body.items.every((view) => isFinal(view.phase))) pause = LONG_PAUSE;
   } catch (problem) {
     complain(problem);
     if (problem.status === 401 || problem.status === 403) return leave();
     pause = Math.max(pause, problem.retryAfter * 1000);
   }
   clearTimeout(timer);
-  if (goesOn && !document.hidden && token.get()) timer = setTimeout(refresh, pause);
+  if (!document.hidden && token.get()) timer = setTimeout(refresh, pause);
 }
 
 async function submit() {
