@@ -538,7 +538,7 @@ async fn cancelling_is_told_then_the_job_goes_then_its_pod_is_waited_for() {
     let read =
         |jobs: &[Value], pods: &[Value]| vec![list(JOBS, "Job", jobs), list(PODS, "Pod", pods)];
 
-    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut script = read(&[job.clone()], std::slice::from_ref(&pod));
     script.push(step("PATCH", STATUS));
     bench.reconcile(script).await.0.unwrap();
     assert_eq!(
@@ -547,13 +547,13 @@ async fn cancelling_is_told_then_the_job_goes_then_its_pod_is_waited_for() {
     );
 
     // Somebody changed the Job meanwhile: it may have ended.
-    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut script = read(&[job.clone()], std::slice::from_ref(&pod));
     let conflict = step("DELETE", bench.job_path(1));
     script.push(failing(conflict, 409, "Conflict", "precondition failed"));
     let (outcome, _) = bench.reconcile(script).await;
     assert!(outcome.unwrap_err().is_outdated());
 
-    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut script = read(&[job.clone()], std::slice::from_ref(&pod));
     let mut delete = step("DELETE", bench.job_path(1));
     delete.answer = Some(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
     script.push(delete);
