@@ -95,13 +95,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         image: loaded.images.first(),
     };
     if job.artifacts.contains(&OutputArtifact::Report) {
-        let page = page::render(&report, &shown);
-        let folder = &job.folder;
-        let html = report_files::write_page(&folder.join(PAGE), &page.html)?;
-        let preview = report_files::write_preview(folder, &page.preview)?;
-        report.artifacts.extend([html, preview]);
-        let artifact = report_files::write_report(folder, &report)?;
-        report.artifacts.push(artifact);
+        write_report(job, &mut report, &shown)?;
     }
     let (artifacts, labels) = (&mut report.artifacts, outputs::label_images(job));
     let transfers = &job.transfers;
@@ -112,6 +106,18 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
         pictures::tell(reporter, &report.levels, || page::small_pictures(&shown));
     }
     Ok(report)
+}
+
+/// Writes the page, its preview, and last the report itself.
+fn write_report(job: &Job, report: &mut Report, shown: &page::Subject) -> Result<(), Error> {
+    let page = page::render(report, shown);
+    let folder = &job.folder;
+    let html = report_files::write_page(&folder.join(PAGE), &page.html)?;
+    let preview = report_files::write_preview(folder, &page.preview)?;
+    report.artifacts.extend([html, preview]);
+    let artifact = report_files::write_report(folder, report)?;
+    report.artifacts.push(artifact);
+    Ok(())
 }
 
 /// How viewers show a volume: its viewer space → template physical space, and whether it holds labels.

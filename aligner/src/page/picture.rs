@@ -109,10 +109,8 @@ impl Picture {
     /// picture with more than 256 colours, the brightest become one.
     pub(super) fn small_png(&self) -> Vec<u8> {
         let rgb: Vec<[u8; 3]> = self.rgb.iter().map(|pixel| coarse(*pixel)).collect();
-        let palette: Vec<[u8; 3]> = BTreeSet::from_iter(rgb.iter().copied())
-            .into_iter()
-            .take(256)
-            .collect();
+        let colours: BTreeSet<[u8; 3]> = rgb.iter().copied().collect();
+        let palette: Vec<[u8; 3]> = colours.into_iter().take(256).collect();
         let index = |pixel: &[u8; 3]| match palette.binary_search(pixel) {
             Ok(index) | Err(index) => u8::try_from(index).unwrap_or(u8::MAX),
         };
