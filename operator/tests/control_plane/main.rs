@@ -11,10 +11,12 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod callers;
 mod cluster;
 mod crashes;
 #[path = "../common/fault.rs"]
 mod fault;
+mod followed;
 mod gateway;
 mod gateway_crashes;
 mod issuer;

@@ -1,46 +1,40 @@
 //! The interface for programs: a running gateway, a real API server, a provider of tokens.
 
-use std::time::Duration;
-
 use fake_image_service::{Call, Fault};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use operator::crd::{AlignmentRequest, DepthMapRequest};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::cluster::eventually;
 use crate::gateway::{Answer, Scene, TOKEN};
-use crate::issuer::{AUDIENCE, Issuer, Key};
+use crate::issuer::{AUDIENCE, Issuer};
 
-const REQUESTS: &str = "/v1/requests";
+pub(crate) const REQUESTS: &str = "/v1/requests";
 
-struct Known {
-    scene: Scene,
-    issuer: Issuer,
+pub(crate) struct Known {
+    pub(crate) scene: Scene,
+    pub(crate) issuer: Issuer,
 }
 
 impl Known {
-    async fn new(options: &[&str]) -> Option<Self> {
+    pub(crate) async fn new(options: &[&str]) -> Option<Self> {
         let issuer = Issuer::start().await;
         let identity = ["--oidc-issuer", &issuer.url, "--oidc-audience", AUDIENCE];
         let scene = Scene::new(&[&identity, options].concat()).await?;
         Some(Self { scene, issuer })
     }
 
-    fn depth_map(&self) -> Value {
+    pub(crate) fn depth_map(&self) -> Value {
         let base = self.scene.service.base();
         json!({"kind": "DepthMapRequest", "metadata": {"name": "left"}, "spec": {
             "segmentation": {"source": {"imageService": {"baseUrl": base, "name": "seg"}}},
             "output": {"artifacts": ["depth"], "destination": {"imageService": {"baseUrl": base}}}}})
     }
 
-    fn alignment(&self) -> Value {
+    pub(crate) fn alignment(&self) -> Value {
         let base = self.scene.service.base();
         let image = |name: &str| json!({"imageService": {"baseUrl": base, "name": name}});
         json!({"kind": "AlignmentRequest", "spec": {
@@ -50,7 +44,7 @@ impl Known {
             "output": {"destination": {"imageService": {"baseUrl": base}}, "artifacts": ["images"]}}})
     }
 
-    async fn call(
+    pub(crate) async fn call(
         &self,
         who: &str,
         method: &str,
@@ -72,7 +66,7 @@ impl Known {
         self.scene.gateway.call(method, path, &headers, &text).await
     }
 
-    async fn made(&self, who: &str, body: &Value) -> String {
+    pub(crate) async fn made(&self, who: &str, body: &Value) -> String {
         let answer = self.call(who, "POST", REQUESTS, body, &[]).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         let id = answer.json()["id"].as_str().unwrap().to_owned();
@@ -88,7 +82,7 @@ impl Known {
         answer.json()
     }
 
-    async fn status(&self, id: &str, status: Value) {
+    pub(crate) async fn status(&self, id: &str, status: Value) {
         let patch = Patch::Merge(json!({"status": status}));
         let params = PatchParams::default();
         let alignments: Api<AlignmentRequest> = self.scene.cluster.api();
@@ -100,7 +94,7 @@ impl Known {
 }
 
 /// A problem of this name, in its form.
-fn problem(answer: &Answer, status: u16, name: &str) -> Value {
+pub(crate) fn problem(answer: &Answer, status: u16, name: &str) -> Value {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(
         answer.header("content-type"),
@@ -145,7 +139,19 @@ async fn requests_are_made_listed_read_cancelled_and_deleted() {
         request.uid().unwrap()
     );
 
-    // Own ones, the newest first; in parts.
+    listed_in_parts(&known, [&first, &second, &other]).await;
+    read_by_whoever_knows(&known, &first).await;
+    ended_by_its_author(&known, &first, &second).await;
+    let log = known.scene.gateway.log();
+    assert!(
+        !log.contains(TOKEN) && !log.contains("eyJ"),
+        "a token in the log"
+    );
+    known.scene.cluster.discard().await;
+}
+
+/// Own ones, the newest first.
+async fn listed_in_parts(known: &Known, [first, second, other]: [&String; 3]) {
     eventually("the list", async || {
         (ids(&known.listed("alice", "").await) == [second.clone(), first.clone()]).then_some(())
     })
@@ -185,8 +191,10 @@ async fn requests_are_made_listed_read_cancelled_and_deleted() {
             .await;
         problem(&answer, 400, "invalid-parameter");
     }
+}
 
-    // Whoever knows the identifier may read, also what the old interface made.
+/// Also what the old interface made.
+async fn read_by_whoever_knows(known: &Known, first: &str) {
     let path = format!("{REQUESTS}/{first}");
     let answer = known.scene.gateway.get(&path).await;
     let view = answer.json();
@@ -212,7 +220,13 @@ async fn requests_are_made_listed_read_cancelled_and_deleted() {
     })
     .await;
 
-    // Only its author may end it.
+    let old = format!("{REQUESTS}/{old}");
+    let answer = known.call("alice", "DELETE", &old, &Value::Null, &[]).await;
+    problem(&answer, 403, "forbidden");
+}
+
+async fn ended_by_its_author(known: &Known, first: &str, second: &str) {
+    let path = format!("{REQUESTS}/{first}");
     for (method, path) in [("POST", format!("{path}/cancel")), ("DELETE", path.clone())] {
         problem(
             &known.call("bob", method, &path, &Value::Null, &[]).await,
@@ -225,12 +239,6 @@ async fn requests_are_made_listed_read_cancelled_and_deleted() {
             "unauthorized",
         );
     }
-    let old = format!("{REQUESTS}/{old}");
-    problem(
-        &known.call("alice", "DELETE", &old, &Value::Null, &[]).await,
-        403,
-        "forbidden",
-    );
     let answer = known
         .call(
             "alice",
@@ -241,9 +249,9 @@ async fn requests_are_made_listed_read_cancelled_and_deleted() {
         )
         .await;
     assert_eq!(answer.status, 202, "{answer:?}");
-    let request: DepthMapRequest = known.scene.cluster.api().get(&first).await.unwrap();
+    let request: DepthMapRequest = known.scene.cluster.api().get(first).await.unwrap();
     assert_eq!(serde_json::to_value(&request.spec).unwrap()["cancel"], true);
-    known.status(&second, json!({"phase": "Succeeded"})).await;
+    known.status(second, json!({"phase": "Succeeded"})).await;
     let over = format!("{REQUESTS}/{second}/cancel");
     eventually("the end is known", async || {
         let answer = known.call("alice", "POST", &over, &Value::Null, &[]).await;
@@ -259,12 +267,6 @@ async fn requests_are_made_listed_read_cancelled_and_deleted() {
         (answer.status == 404).then(|| problem(&answer, 404, "not-found"))
     })
     .await;
-    let log = known.scene.gateway.log();
-    assert!(
-        !log.contains(TOKEN) && !log.contains("eyJ"),
-        "a token in the log"
-    );
-    known.scene.cluster.discard().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,6 +320,15 @@ async fn what_is_wrong_is_said_where_it_stands() {
             "{field}: {found}"
         );
     }
+    calls_that_make_no_sense(&known).await;
+    services_that_do_not_help(&known).await;
+    let requests: Api<AlignmentRequest> = known.scene.cluster.api();
+    let all = requests.list(&ListParams::default()).await.unwrap();
+    assert!(all.items.is_empty(), "a refused request was made");
+    known.scene.cluster.discard().await;
+}
+
+async fn calls_that_make_no_sense(known: &Known) {
     let bearer = format!("Bearer {}", known.issuer.token("alice"));
     let json = ("Content-Type", "application/json");
     let auth = ("Authorization", bearer.as_str());
@@ -351,7 +362,14 @@ async fn what_is_wrong_is_said_where_it_stands() {
     ] {
         problem(&gateway.get(path).await, 404, "not-found");
     }
-    // The image service refuses the token, or does not help.
+}
+
+/// The image service refuses the token, or does not help.
+async fn services_that_do_not_help(known: &Known) {
+    let bearer = format!("Bearer {}", known.issuer.token("alice"));
+    let json = ("Content-Type", "application/json");
+    let auth = ("Authorization", bearer.as_str());
+    let gateway = &known.scene.gateway;
     let other = ("Image-Service-Token", "other");
     let body = known.depth_map().to_string();
     let answer = gateway
@@ -374,10 +392,6 @@ async fn what_is_wrong_is_said_where_it_stands() {
         502,
         "image-service",
     );
-    let requests: Api<AlignmentRequest> = known.scene.cluster.api();
-    let all = requests.list(&ListParams::default()).await.unwrap();
-    assert!(all.items.is_empty(), "a refused request was made");
-    known.scene.cluster.discard().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -456,225 +470,6 @@ async fn a_key_makes_a_call_repeatable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_good_tokens_say_who_calls() {
-    let Some(known) = Known::new(&["--calls-per-minute", "60"]).await else {
-        return;
-    };
-    let issuer = &known.issuer;
-    let (header, claims) = (
-        json!({"alg": "ES256", "kid": "one"}),
-        issuer.claims("alice"),
-    );
-    let with = |name: &str, value: Value| {
-        let mut claims = claims.clone();
-        claims[name] = value;
-        issuer.key.sign(&header, &claims)
-    };
-    let stranger = Key::new("one");
-    let good = issuer.key.sign(&header, &claims);
-    let (body, _) = good.rsplit_once('.').unwrap();
-    let none = {
-        let token = stranger.sign(&json!({"alg": "none"}), &claims);
-        format!("{}.", token.rsplit_once('.').unwrap().0)
-    };
-    for (what, token) in [
-        ("another key", stranger.sign(&header, &claims)),
-        ("no signature", format!("{body}.")),
-        ("of none", none),
-        (
-            "by a secret",
-            stranger.sign(&json!({"alg": "HS256", "kid": "one"}), &claims),
-        ),
-        (
-            "an unknown key",
-            stranger.sign(&json!({"alg": "ES256", "kid": "two"}), &claims),
-        ),
-        ("expired", with("exp", json!(1_700_000_000))),
-        ("for ever", with("exp", Value::Null)),
-        ("a text as time", with("exp", json!("9999999999"))),
-        ("not yet", with("nbf", json!(9_999_999_999_u64))),
-        ("not yet, as a text", with("nbf", json!("9999999999"))),
-        ("another audience", with("aud", json!("other"))),
-        ("no audience", with("aud", Value::Null)),
-        (
-            "another issuer",
-            with("iss", json!("https://evil.example.org")),
-        ),
-        (
-            "an issuer that begins so",
-            with("iss", json!(format!("{}/", issuer.url))),
-        ),
-        ("nobody", with("sub", json!(""))),
-        ("no text as name", with("sub", json!(7))),
-        ("no token", "abc".to_owned()),
-        ("two parts", "a.b".to_owned()),
-        ("the image service's", TOKEN.to_owned()),
-        ("much", "a".repeat(9000)),
-    ] {
-        let bearer = format!("Bearer {token}");
-        let answer = known
-            .scene
-            .gateway
-            .call("GET", REQUESTS, &[("Authorization", &bearer)], "")
-            .await;
-        let found = problem(&answer, 401, "unauthorized");
-        assert_eq!(answer.header("www-authenticate"), "Bearer");
-        let detail = found["detail"].as_str().unwrap();
-        assert!(!detail.contains(&token), "{what}: {detail}");
-    }
-    for scheme in ["", "Basic", "Token"] {
-        let given = format!("{scheme} {good}");
-        let answer = known
-            .scene
-            .gateway
-            .call("GET", REQUESTS, &[("Authorization", given.trim())], "")
-            .await;
-        problem(&answer, 401, "unauthorized");
-    }
-    let given = format!("bearer {good}");
-    let answer = known
-        .scene
-        .gateway
-        .call("GET", REQUESTS, &[("Authorization", &given)], "")
-        .await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    // A new key of the issuer is taken as soon as it may be asked again.
-    let new = Key::new("three");
-    issuer.publish(&new);
-    let given = format!(
-        "Bearer {}",
-        new.sign(&json!({"alg": "ES256", "kid": "three"}), &claims)
-    );
-    eventually("the new key", async || {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let answer = known
-            .scene
-            .gateway
-            .call("GET", REQUESTS, &[("Authorization", &given)], "")
-            .await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
-    // One caller's limit is nobody else's.
-    let mut last = None;
-    for _ in 0..61 {
-        last = Some(
-            known
-                .call("alice", "GET", REQUESTS, &Value::Null, &[])
-                .await,
-        );
-        if last.as_ref().unwrap().status != 200 {
-            break;
-        }
-    }
-    let answer = last.unwrap();
-    problem(&answer, 429, "rate-limited");
-    assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
-    assert_eq!(
-        known
-            .call("bob", "GET", REQUESTS, &Value::Null, &[])
-            .await
-            .status,
-        200
-    );
-    known.scene.cluster.discard().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_cluster_may_say_who_calls() {
-    let Some(scene) = Scene::new(&["--token-review-audience", AUDIENCE]).await else {
-        return;
-    };
-    let cluster = &scene.cluster;
-    let role = format!("{}-reviews", cluster.namespace);
-    let binding: ClusterRoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": role},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": "gateway", "namespace": cluster.namespace}]}))
-    .unwrap();
-    let rules: ClusterRole = serde_json::from_value(json!({"metadata": {"name": role}, "rules": [
-        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}]}))
-    .unwrap();
-    let params = PostParams::default();
-    let roles: Api<ClusterRole> = Api::all(cluster.admin.clone());
-    let bindings: Api<ClusterRoleBinding> = Api::all(cluster.admin.clone());
-    roles.create(&params, &rules).await.unwrap();
-    bindings.create(&params, &binding).await.unwrap();
-    let accounts: Api<ServiceAccount> = cluster.api();
-    let account = ServiceAccount {
-        metadata: ObjectMeta {
-            name: Some("alice".to_owned()),
-            ..ObjectMeta::default()
-        },
-        ..ServiceAccount::default()
-    };
-    accounts.create(&params, &account).await.unwrap();
-    let token = async |audience: &str| {
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: vec![audience.to_owned()],
-                ..TokenRequestSpec::default()
-            },
-            ..TokenRequest::default()
-        };
-        let made = accounts
-            .create_token_request("alice", &params, &request)
-            .await
-            .unwrap();
-        made.status.unwrap().token
-    };
-    let good = format!("Bearer {}", token(AUDIENCE).await);
-    eventually("the right to ask", async || {
-        let answer = scene
-            .gateway
-            .call("GET", REQUESTS, &[("Authorization", &good)], "")
-            .await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
-    for other in [token("other").await, "abc".to_owned()] {
-        let other = format!("Bearer {other}");
-        let answer = scene
-            .gateway
-            .call("GET", REQUESTS, &[("Authorization", &other)], "")
-            .await;
-        problem(&answer, 401, "unauthorized");
-    }
-    // The cluster's token goes to no image service.
-    let base = scene.service.base();
-    let body = json!({"kind": "DepthMapRequest", "spec": {
-        "segmentation": {"source": {"imageService": {"baseUrl": base, "name": "seg"}}},
-        "output": {"artifacts": ["depth"], "destination": {"imageService": {"baseUrl": base}}}}})
-    .to_string();
-    let mut headers = vec![
-        ("Authorization", good.as_str()),
-        ("Content-Type", "application/json"),
-    ];
-    let answer = scene.gateway.call("POST", REQUESTS, &headers, &body).await;
-    problem(&answer, 400, "invalid-parameter");
-    assert!(
-        scene.service.journal().is_empty(),
-        "{:?}",
-        scene.service.journal()
-    );
-    headers.push(("Image-Service-Token", TOKEN));
-    let answer = scene.gateway.call("POST", REQUESTS, &headers, &body).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    let id = answer.json()["id"].as_str().unwrap().to_owned();
-    let request: DepthMapRequest = cluster.api().get(&id).await.unwrap();
-    let owner = &request.annotations()["voluba.ebrains.eu/owner"];
-    let expected = format!(
-        "kubernetes#system:serviceaccount:{}:alice",
-        cluster.namespace
-    );
-    assert_eq!(*owner, expected);
-    let params = DeleteParams::default();
-    roles.delete(&role, &params).await.unwrap();
-    bindings.delete(&role, &params).await.unwrap();
-    scene.cluster.discard().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn without_a_provider_requests_can_be_read_and_no_more() {
     let Some(scene) = Scene::new(&[]).await else {
         return;
@@ -699,166 +494,4 @@ async fn without_a_provider_requests_can_be_read_and_no_more() {
     let document = scene.gateway.get("/v1/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
     scene.cluster.discard().await;
-}
-
-/// Reads events until this text has come.
-async fn until(stream: &mut TcpStream, text: &mut String, wanted: &str) {
-    let reading = async {
-        let mut buffer = [0; 4096];
-        while !text.contains(wanted) {
-            let count = stream.read(&mut buffer).await.unwrap();
-            assert!(count > 0, "closed before {wanted}: {text}");
-            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), reading)
-        .await
-        .unwrap_or_else(|_| panic!("no {wanted}"));
-}
-
-async fn follow(known: &Known, id: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", known.scene.gateway.port))
-        .await
-        .unwrap();
-    let ask = format!("GET {REQUESTS}/{id}/events HTTP/1.1\r\nHost: gateway\r\n\r\n");
-    stream.write_all(ask.as_bytes()).await.unwrap();
-    stream
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_followed_to_its_end_with_its_curve_and_pictures() {
-    let Some(known) = Known::new(&[]).await else {
-        return;
-    };
-    let id = known.made("alice", &known.alignment()).await;
-    eventually("the request", async || {
-        (known
-            .scene
-            .gateway
-            .get(&format!("{REQUESTS}/{id}"))
-            .await
-            .status
-            == 200)
-            .then_some(())
-    })
-    .await;
-    let (mut stream, mut text) = (follow(&known, &id).await, String::new());
-    until(&mut stream, &mut text, "\"phase\":\"Pending\"").await;
-    assert!(text.contains("content-type: text/event-stream"), "{text}");
-    for iteration in 1..=3 {
-        let progress = json!({"stage": "register", "percent": 30 + iteration, "level": 0,
-            "iteration": iteration, "metric": 0.3 / f64::from(iteration)});
-        known
-            .status(&id, json!({"phase": "Running", "progress": progress}))
-            .await;
-        until(
-            &mut stream,
-            &mut text,
-            &format!("\"percent\":{}", 30 + iteration),
-        )
-        .await;
-    }
-    // Who comes later sees what has been, too.
-    let view = known
-        .scene
-        .gateway
-        .get(&format!("{REQUESTS}/{id}"))
-        .await
-        .json();
-    assert_eq!(view["curve"].as_array().unwrap().len(), 3, "{view}");
-    let picture = b"\x89PNG\r\n\x1a\n and so on".to_vec();
-    let map = ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(format!("voluba-pictures-{id}")),
-            ..ObjectMeta::default()
-        },
-        binary_data: Some(
-            [
-                ("after-0.png".to_owned(), ByteString(picture.clone())),
-                ("evil.html".to_owned(), ByteString(b"<script>".to_vec())),
-            ]
-            .into(),
-        ),
-        data: Some(
-            [(
-                "curve.json".to_owned(),
-                json!([{"level": 0, "iteration": 1, "metric": 0.25}]).to_string(),
-            )]
-            .into(),
-        ),
-        ..ConfigMap::default()
-    };
-    let maps: Api<ConfigMap> = known.scene.cluster.api();
-    maps.create(&PostParams::default(), &map).await.unwrap();
-    known
-        .status(
-            &id,
-            json!({"phase": "Succeeded", "completionTime": "2026-01-01T10:00:00Z"}),
-        )
-        .await;
-    until(&mut stream, &mut text, "\"phase\":\"Succeeded\"").await;
-    // It is closed by the gateway.
-    let mut rest = Vec::new();
-    let closing = stream.read_to_end(&mut rest);
-    let ended = tokio::time::timeout(Duration::from_secs(2), closing).await;
-    let rest = String::from_utf8_lossy(&rest).into_owned();
-    assert!(
-        ended.is_ok() || rest.contains("0\r\n\r\n") || text.ends_with("0\r\n\r\n"),
-        "{rest}"
-    );
-    let view = known
-        .scene
-        .gateway
-        .get(&format!("{REQUESTS}/{id}"))
-        .await
-        .json();
-    assert_eq!(view["pictures"], json!(["after-0.png"]));
-    assert_eq!(
-        view["curve"],
-        json!([{"level": 0, "iteration": 1, "metric": 0.25}])
-    );
-    let answer = known
-        .scene
-        .gateway
-        .get(&format!("{REQUESTS}/{id}/pictures/after-0.png"))
-        .await;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, "image/png")
-    );
-    for name in ["evil.html", "none.png", "..%2fx"] {
-        let answer = known
-            .scene
-            .gateway
-            .get(&format!("{REQUESTS}/{id}/pictures/{name}"))
-            .await;
-        problem(&answer, 404, "not-found");
-    }
-    // One that goes while it is followed.
-    let other = known.made("alice", &known.depth_map()).await;
-    eventually("the other", async || {
-        (known
-            .scene
-            .gateway
-            .get(&format!("{REQUESTS}/{other}"))
-            .await
-            .status
-            == 200)
-            .then_some(())
-    })
-    .await;
-    let (mut stream, mut text) = (follow(&known, &other).await, String::new());
-    until(&mut stream, &mut text, "event: request").await;
-    let answer = known
-        .call(
-            "alice",
-            "DELETE",
-            &format!("{REQUESTS}/{other}"),
-            &Value::Null,
-            &[],
-        )
-        .await;
-    assert_eq!(answer.status, 204);
-    until(&mut stream, &mut text, "event: deleted").await;
-    known.scene.cluster.discard().await;
 }
