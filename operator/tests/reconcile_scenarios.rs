@@ -504,7 +504,7 @@ async fn suspending_patches_the_job() {
 }
 
 /// A list of Jobs or pods.
-fn list(path: &str, kind: &str, items: &[Value]) -> Step {
+fn list(path: &str, kind: &str, items: &[&Value]) -> Step {
     let mut list = step("GET", path);
     list.answer = Some(json!({"kind": format!("{kind}List"), "apiVersion": "v1",
         "metadata": {"resourceVersion": "100"}, "items": items}));
@@ -536,9 +536,9 @@ async fn cancelling_is_told_then_the_job_goes_then_its_pod_is_waited_for() {
     let pod = json!({"metadata": {"name": "pod", "uid": "pod-uid", "ownerReferences": of_job,
         "labels": {"voluba.ebrains.eu/request": "minimal"}}, "status": {"phase": "Running"}});
     let read =
-        |jobs: &[Value], pods: &[Value]| vec![list(JOBS, "Job", jobs), list(PODS, "Pod", pods)];
+        |jobs: &[&Value], pods: &[&Value]| vec![list(JOBS, "Job", jobs), list(PODS, "Pod", pods)];
 
-    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut script = read(&[&job], &[&pod]);
     script.push(step("PATCH", STATUS));
     bench.reconcile(script).await.0.unwrap();
     assert_eq!(
@@ -547,13 +547,13 @@ async fn cancelling_is_told_then_the_job_goes_then_its_pod_is_waited_for() {
     );
 
     // Somebody changed the Job meanwhile: it may have ended.
-    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut script = read(&[&job], &[&pod]);
     let conflict = step("DELETE", bench.job_path(1));
     script.push(failing(conflict, 409, "Conflict", "precondition failed"));
     let (outcome, _) = bench.reconcile(script).await;
     assert!(outcome.unwrap_err().is_outdated());
 
-    let mut script = read(&[job.clone()], &[pod.clone()]);
+    let mut script = read(&[&job], &[&pod]);
     let mut delete = step("DELETE", bench.job_path(1));
     delete.answer = Some(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
     script.push(delete);
@@ -566,7 +566,7 @@ async fn cancelling_is_told_then_the_job_goes_then_its_pod_is_waited_for() {
     assert_eq!(sent[2]["propagationPolicy"], "Background");
 
     // The cache still shows the Job; the pod still runs.
-    bench.reconcile(read(&[], &[pod])).await.0.unwrap();
+    bench.reconcile(read(&[], &[&pod])).await.0.unwrap();
     assert_eq!(bench.phase(), "Pending");
 
     let mut script = read(&[], &[]);
@@ -609,7 +609,7 @@ async fn a_job_that_is_gone_when_it_is_to_be_deleted_is_as_good() {
     let mut job = created(&sent);
     job["metadata"]["uid"] = json!("job-uid");
     bench.request["spec"]["cancel"] = json!(true);
-    let read = || vec![list(JOBS, "Job", &[job.clone()]), list(PODS, "Pod", &[])];
+    let read = || vec![list(JOBS, "Job", &[&job]), list(PODS, "Pod", &[])];
     let mut script = read();
     script.push(step("PATCH", STATUS));
     bench.reconcile(script).await.0.unwrap();
