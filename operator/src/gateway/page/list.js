@@ -16,6 +16,8 @@ let past = [];
 let here = null;
 let next = null;
 let timer = 0;
+// Number of the newest question: answers to older ones, also from before signing out, no longer count.
+let newest = 0;
 // Each request's row, kept over refreshes so that the focus stays.
 const rows = new Map();
 
@@ -66,6 +68,7 @@ function enterByHand() {
 
 function leave() {
   token.forget();
+  newest += 1;
   clearTimeout(timer);
   rows.clear();
   $('requests').replaceChildren();
@@ -123,19 +126,22 @@ function fill(views) {
 async function refresh() {
   clearTimeout(timer);
   let pause = PAUSE;
+  newest += 1;
+  const own = newest;
   try {
     const place = here === null ? '' : `&continue=${encodeURIComponent(here)}`;
     const { body } = await call(`v1/requests?limit=${AT_ONCE}${place}`, { signed: true });
+    if (own !== newest) return;
     next = body.continue;
     fill(body.items);
     complain(null);
     if (body.items.every((view) => isFinal(view.phase))) pause = LONG_PAUSE;
   } catch (problem) {
+    if (own !== newest) return;
     complain(problem);
     if (problem.status === 401 || problem.status === 403) return leave();
     pause = Math.max(pause, problem.retryAfter * 1000);
   }
-  clearTimeout(timer);
   if (!document.hidden && token.get()) timer = setTimeout(refresh, pause);
 }
 
