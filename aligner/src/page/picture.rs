@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_small_png_keeps_colours_black_and_white_and_has_fewer_greys() {
-        let mut picture = Picture::grey([16, 16], &Vec::from_iter((0..256).map(|v| v as f32)));
+        let mut picture = Picture::grey([16, 16], &(0..256).map(|v| v as f32).collect::<Vec<_>>());
         picture.rgb[7] = [255, 176, 0];
         let mut decoder = png::Decoder::new(std::io::Cursor::new(picture.small_png()));
         decoder.set_transformations(png::Transformations::EXPAND);
