@@ -409,6 +409,7 @@ def main():
         parser.add_argument(f"--{name}", type=Path, required=True)
     scene = Scene(parser.parse_args())
     browser = scene.browser
+    ended = False
     try:
         controls(scene)
         first_view(scene)
@@ -422,7 +423,9 @@ def main():
         newest = listing(scene, 4)
         ending(scene, newest)
         strangers(scene, name)
+        ended = True
     finally:
+        check("every part has run", ended)
         hosts = {host for host in browser.hosts() if not host.startswith("127.0.0.1:")}
         wrong_nothing("no other host was asked for anything", hosts)
         wrong_nothing("nothing went wrong in the browser's console", browser.errors)

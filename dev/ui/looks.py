@@ -75,7 +75,7 @@ def nameless(browser):
     nodes = browser.send("Accessibility.getFullAXTree")["nodes"]
     roles = [(node.get("role", {}).get("value"), node.get("name", {}).get("value"), node["nodeId"])
              for node in nodes if not node.get("ignored")]
-    assert any(role in ("button", "link") for role, *_ in roles), roles
+    assert any(role in CONTROLS for role, *_ in roles), roles
     # A group around a disclosure has its name from the summary within.
     return [entry for entry in roles if entry[0] in CONTROLS - {"group"} and not (entry[1] or "").strip()]
 

@@ -166,7 +166,7 @@ function complain(problem) {
 function lost(problem) {
   if (problem?.status === 404) {
     $('waiting').hidden = true;
-    complain(new Problem(404, `${problem.message} Is the link complete? Requests also go some time after their end.`));
+    complain(new Problem(404, `${problem.message} Is the link complete?`));
     problem = null;
   } else if (!problem && $('request').hidden) {
     complain(null);
