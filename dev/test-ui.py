@@ -294,7 +294,7 @@ def depth_map(scene):
     scene.page(name)
     check("a depth map has three stages", scene.says("[aria-current=step]", "Depth")
           and scene.browser.run("document.querySelectorAll('#stages li').length") == 3)
-    scene.cluster.pictures(name, {f"depth-{plane}.png": drawing(4) for plane in range(3)})
+    scene.cluster.pictures(name, {f"depth-{plane}.png": drawing(4) for plane in range(3)}, "DepthMapRequest")
     depth = {"source": "segmentation", "cortexVoxels": 123456, "meanValidity": 0.87, "medianThicknessMm": 2.41}
     scene.cluster.status(name, kind, phase="Succeeded", completionTime="2026-01-01T10:03:00Z", progress=None,
                          result={"artifacts": [], "depth": depth, "location": {"claimName": "results", "path": "a"}})

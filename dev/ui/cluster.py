@@ -33,10 +33,13 @@ class Cluster:
     def there(self, name, kind="AlignmentRequest"):
         return self.run("get", PLURALS[kind], name, "--ignore-not-found", "--output=name").strip() != ""
 
-    def pictures(self, name, files):
-        """As the operator leaves them: a ConfigMap beside the request."""
+    def pictures(self, name, files, kind="AlignmentRequest"):
+        """As the operator leaves them: a ConfigMap that the request owns."""
+        request = self.get(name, kind)
+        owner = {"apiVersion": request["apiVersion"], "kind": kind, "name": name, "uid": request["metadata"]["uid"]}
         data = {file: base64.b64encode(content).decode() for file, content in files.items()}
-        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"voluba-pictures-{name}"}, "binaryData": data}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "binaryData": data,
+                    "metadata": {"name": f"voluba-pictures-{name}", "ownerReferences": [owner]}}
         self.run("apply", "--filename=-", text=json.dumps(document))
 
 

@@ -140,3 +140,10 @@ capabilities:
   resourceNames: [voluba-align-operator]
   verbs: [get]
 {{- end }}
+
+{{- /* Who a token was given to, where the cluster says it. */}}
+{{- define "voluba-align.gatewayClusterRules" -}}
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+{{- end }}

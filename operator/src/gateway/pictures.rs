@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use alignment_api::CurvePoint;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use crate::build::metadata::pictures_name;
+use crate::request::Request;
 
 /// Requests whose pictures are kept in memory.
 const MOST_KEPT: usize = 64;
@@ -57,9 +58,14 @@ impl Pictures {
 }
 
 struct Kept {
-    request: String,
+    uid: String,
     at: Instant,
     pictures: Arc<Pictures>,
+}
+
+fn belongs(map: &ConfigMap, uid: &str) -> bool {
+    let owners = map.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.uid == uid)
 }
 
 /// The pictures of all requests.
@@ -81,35 +87,36 @@ impl Gallery {
 
     /// The pictures of a request that has ended; empty if there are none. Read once, since they never
     /// change.
-    pub async fn of(&self, request: &str) -> Arc<Pictures> {
-        if let Some(known) = self.known(request) {
+    pub async fn of(&self, request: &Request) -> Arc<Pictures> {
+        // An identifier may come again, the uid does not.
+        let (name, uid) = (request.name_any(), request.uid().unwrap_or_default());
+        if let Some(known) = self.known(&uid) {
             return known;
         }
-        let name = pictures_name(request);
-        let pictures = match self.api.get_opt(&name).await {
-            Ok(map) => map.map(Pictures::read),
+        let pictures = match self.api.get_opt(&pictures_name(&name)).await {
+            Ok(map) => map.filter(|map| belongs(map, &uid)).map(Pictures::read),
             Err(error) => {
-                tracing::warn!(%error, request, "pictures not read");
+                tracing::warn!(%error, request = name, "pictures not read");
                 None
             }
         };
         let pictures = Arc::new(pictures.unwrap_or_default());
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|one| one.request != request);
+        kept.retain(|one| one.uid != uid);
         if kept.len() >= MOST_KEPT {
             kept.pop_front();
         }
         kept.push_back(Kept {
-            request: request.to_owned(),
+            uid,
             at: Instant::now(),
             pictures: pictures.clone(),
         });
         pictures
     }
 
-    fn known(&self, request: &str) -> Option<Arc<Pictures>> {
+    fn known(&self, uid: &str) -> Option<Arc<Pictures>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let one = kept.iter().find(|one| one.request == request)?;
+        let one = kept.iter().find(|one| one.uid == uid)?;
         let good = !one.pictures.files.is_empty() || one.at.elapsed() < ABSENT_FOR;
         good.then(|| one.pictures.clone())
     }

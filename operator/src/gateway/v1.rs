@@ -229,7 +229,7 @@ async fn view_of(gateway: &Gateway, request: &Request, prefix: &Prefix) -> Value
         pictures: None,
     };
     if request.phase() == Some(Phase::Succeeded) {
-        let pictures = gateway.gallery.of(&name).await;
+        let pictures = gateway.gallery.of(request).await;
         let names = pictures.names();
         extras.pictures = (!names.is_empty()).then_some(names);
         // The aligner has seen every iteration.
@@ -316,7 +316,7 @@ async fn picture(
     if request.phase() != Some(Phase::Succeeded) {
         return Err(missing());
     }
-    let pictures = gateway.gallery.of(&request.name_any()).await;
+    let pictures = gateway.gallery.of(&request).await;
     let file = pictures.file(&name).ok_or_else(missing)?.to_owned();
     let headers = [
         (header::CONTENT_TYPE, "image/png"),

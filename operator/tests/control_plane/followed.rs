@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use operator::crd::AlignmentRequest;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,11 +39,12 @@ async fn follow(known: &Known, id: &str) -> TcpStream {
 }
 
 /// What the operator leaves: two files, one of which is no picture, and the curve.
-fn pictures(id: &str) -> ConfigMap {
+fn pictures(request: &AlignmentRequest) -> ConfigMap {
     let picture = b"\x89PNG\r\n\x1a\n and so on".to_vec();
     ConfigMap {
         metadata: ObjectMeta {
-            name: Some(format!("voluba-pictures-{id}")),
+            name: Some(format!("voluba-pictures-{}", request.name_any())),
+            owner_references: Some(vec![request.owner_ref(&()).unwrap()]),
             ..ObjectMeta::default()
         },
         binary_data: Some(
@@ -104,7 +106,8 @@ async fn a_request_is_followed_to_its_end_with_its_curve_and_pictures() {
         .await
         .json();
     assert_eq!(view["curve"].as_array().unwrap().len(), 3, "{view}");
-    let map = pictures(&id);
+    let request: AlignmentRequest = known.scene.cluster.api().get(&id).await.unwrap();
+    let map = pictures(&request);
     let maps: Api<ConfigMap> = known.scene.cluster.api();
     maps.create(&PostParams::default(), &map).await.unwrap();
     known
