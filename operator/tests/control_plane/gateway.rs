@@ -111,6 +111,31 @@ impl Gateway {
         options: &[&str],
         level: &str,
     ) -> Self {
+        // A port that was free may be somebody's a moment later.
+        loop {
+            let mut gateway = Self::spawn(cluster, kubeconfig, service, options, level);
+            let ready = eventually("the gateway", async || {
+                if gateway.child.try_wait().unwrap().is_some() {
+                    return Some(false);
+                }
+                let answer = send(gateway.admin, "GET", "/readyz", &[], "").await?;
+                (answer.status == 200).then_some(true)
+            })
+            .await;
+            if ready {
+                return gateway;
+            }
+            assert!(gateway.log().contains("cannot listen"), "{}", gateway.log());
+        }
+    }
+
+    fn spawn(
+        cluster: &Cluster,
+        kubeconfig: &std::path::Path,
+        service: &FakeService,
+        options: &[&str],
+        level: &str,
+    ) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let (port, admin) = (free_port(), free_port());
@@ -127,18 +152,12 @@ impl Gateway {
             .stderr(Stdio::from(std::fs::File::create(&log).unwrap()))
             .spawn()
             .unwrap();
-        let gateway = Self {
+        Self {
             child,
             port,
             admin,
             log,
-        };
-        eventually("the gateway", async || {
-            let answer = send(admin, "GET", "/readyz", &[], "").await?;
-            (answer.status == 200).then_some(())
-        })
-        .await;
-        gateway
+        }
     }
 
     pub(crate) fn kill(&mut self) {
