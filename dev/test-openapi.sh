@@ -17,7 +17,6 @@ WORK=$(mktemp -d)
 programs=()
 trap 'kill "${programs[@]}" 2>/dev/null || true; rm -rf "$WORK"' EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 IMAGES=$(free_port) PORT=$(free_port) ADMIN=$(free_port)
 until_ready() { curl --silent --fail --noproxy '*' --retry 100 --retry-delay 1 --retry-connrefused --retry-all-errors "http://127.0.0.1:$ADMIN/readyz" >/dev/null; }
 calls() ( # path of the description, more options of schemathesis...

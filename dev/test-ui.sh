@@ -21,7 +21,6 @@ WORK=$(mktemp -d)
 programs=()
 trap 'kill "${programs[@]}" 2>/dev/null || true; rm -rf "$WORK"' EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 IMAGES=$(free_port)
 "$BIN/kubectl" apply --server-side -f "$ROOT/crds/" >/dev/null
 "$PROGRAMS/fake-image-service" "127.0.0.1:$IMAGES" images "$ROOT/examples/data/patch_image.nii.gz" \

@@ -19,7 +19,12 @@ def call(method, url, body=None, headers=()):
     try:
         return urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as error:
-        problem = json.load(error)
+        try:
+            problem = json.load(error)
+        except ValueError:
+            sys.exit(f"{url}: answers {error.code}, and not as a gateway does; is this its address?")
+        if "detail" not in problem:
+            sys.exit(f"{url}: answers {error.code}: {problem}")
         errors = (f"\n  {one['field']}: {one['detail']}" for one in problem.get("errors", []))
         sys.exit(f"{problem['title']}: {problem['detail']}" + "".join(errors))
 
@@ -62,8 +67,12 @@ def events(url):
 
 
 def main(gateway, path):
-    with open(path, "rb") as file:
-        made = create(gateway, file.read())
+    try:
+        with open(path, "rb") as file:
+            document = file.read()
+    except OSError as error:
+        sys.exit(str(error))
+    made = create(gateway, document)
     print(f"{gateway}{made['links']['page']}", flush=True)
     for request in events(f"{gateway}/v1/requests/{made['id']}/events"):
         progress = request["progress"] or {}
@@ -81,6 +90,6 @@ def main(gateway, path):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 3 or "VOLUBA_TOKEN" not in os.environ:
         sys.exit(__doc__)
     main(sys.argv[1].rstrip("/"), sys.argv[2])

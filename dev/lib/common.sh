@@ -64,3 +64,6 @@ need_go() {
   fi
   export PATH=$venv/bin:$PATH
 }
+
+# A port that nobody listens on now.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

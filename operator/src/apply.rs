@@ -149,9 +149,7 @@ pub async fn delete_job(client: &Client, request: &Request, job: &JobView) -> Re
     });
     let jobs = jobs(client, request);
     match call("delete job", jobs.delete(&job.name, &params)).await {
-        Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_not_found()) => {
-            Ok(())
-        }
+        Err(error) if error.is_missing() => Ok(()),
         answer => answer.map(drop),
     }
 }
@@ -186,10 +184,8 @@ pub async fn create_pictures(client: &Client, pictures: &ConfigMap) -> Result<()
         ..PostParams::default()
     };
     match call("create pictures", api.create(&params, pictures)).await {
-        Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_already_exists()) => {
-            Ok(())
-        }
-        answer => answer.map(|_| ()),
+        Err(error) if error.is_already_there() => Ok(()),
+        answer => answer.map(drop),
     }
 }
 

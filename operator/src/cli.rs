@@ -183,14 +183,6 @@ pub struct GatewayArguments {
         requires = "oidc_issuer"
     )]
     pub oidc_audience: Option<String>,
-    /// Name of the page at the provider, so that people can sign in there. Omitted: they paste a token.
-    #[arg(
-        long,
-        env = "OIDC_CLIENT_ID",
-        value_name = "NAME",
-        requires = "oidc_issuer"
-    )]
-    pub oidc_client_id: Option<String>,
     /// Instead of a provider, the cluster says who calls /v1: its tokens for this audience are taken.
     #[arg(
         long,

@@ -28,6 +28,12 @@ impl Error {
                 if status.is_not_found() || status.is_conflict()))
     }
 
+    /// Whether there is no such object.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Api { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
+    }
+
     /// Whether an object of that name exists.
     pub fn is_already_there(&self) -> bool {
         matches!(self, Self::Api { source, .. }

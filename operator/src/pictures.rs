@@ -26,7 +26,14 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    fn is_empty(&self) -> bool {
+    /// Of these files those that are pictures, by their names and by how they begin.
+    pub fn new(mut files: BTreeMap<String, Vec<u8>>, curve: Vec<CurvePoint>) -> Self {
+        files.retain(|name, file| is_name(name) && is_small_png(file));
+        Self { files, curve }
+    }
+
+    /// Whether there is nothing to show.
+    pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.curve.is_empty()
     }
 }
@@ -115,15 +122,14 @@ fn is_name(name: &str) -> bool {
 }
 
 fn join(parts: BTreeMap<usize, Part>) -> Pictures {
-    let mut pictures = Pictures::default();
+    let (mut files, mut curve) = (BTreeMap::<String, Vec<u8>>::new(), Vec::new());
     for part in parts.into_values() {
         match part {
-            Part::Picture { name, bytes } => pictures.files.entry(name).or_default().extend(bytes),
-            Part::Curve(points) => pictures.curve = points,
+            Part::Picture { name, bytes } => files.entry(name).or_default().extend(bytes),
+            Part::Curve(points) => curve = points,
         }
     }
-    pictures.files.retain(|_, file| is_small_png(file));
-    pictures
+    Pictures::new(files, curve)
 }
 
 /// Whether a file begins as a PNG does, and says that it is small: a picture of a few bytes can

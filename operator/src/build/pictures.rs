@@ -1,4 +1,4 @@
-//! The ConfigMap with the pictures of a result.
+//! The ConfigMap with the pictures of a result, written and read.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,15 @@ pub fn config_map(metadata: ObjectMeta, pictures: Pictures) -> ConfigMap {
     }
 }
 
+/// The pictures in a ConfigMap like that of [`config_map`].
+pub fn read(map: ConfigMap) -> Pictures {
+    let files = map.binary_data.unwrap_or_default().into_iter();
+    let curve = map.data.unwrap_or_default().remove(CURVE);
+    let curve = curve.and_then(|text| serde_json::from_str(&text).ok());
+    let files = files.map(|(name, file)| (name, file.0)).collect();
+    Pictures::new(files, curve.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use alignment_api::CurvePoint;
@@ -33,20 +42,22 @@ mod tests {
 
     use super::*;
     use crate::build::metadata::pictures_metadata;
+    use crate::pictures::tests::png;
     use crate::validate::tests::with;
 
     #[test]
     fn pictures_go_with_their_request_and_never_change() {
         let request = with(&[]);
         let pictures = Pictures {
-            files: BTreeMap::from([("after-0.png".to_owned(), b"PNG".to_vec())]),
+            files: BTreeMap::from([("after-0.png".to_owned(), png(9, 9))]),
             curve: vec![CurvePoint {
                 level: 0,
                 iteration: 1,
                 metric: 0.5,
             }],
         };
-        let map = config_map(pictures_metadata(&request), pictures);
+        let map = config_map(pictures_metadata(&request), pictures.clone());
+        assert_eq!(read(map.clone()), pictures);
         let map = serde_json::to_value(map).unwrap();
         let name = request.metadata.name.as_deref().unwrap();
         let metadata = &map["metadata"];
@@ -56,7 +67,8 @@ mod tests {
         let owner = &metadata["ownerReferences"][0];
         assert_eq!(owner["uid"], json!(request.metadata.uid));
         assert_eq!(map["immutable"], true);
-        assert_eq!(map["binaryData"], json!({"after-0.png": "UE5H"}));
+        let file = ByteString(png(9, 9));
+        assert_eq!(map["binaryData"], json!({"after-0.png": file}));
         let curve = r#"[{"level":0,"iteration":1,"metric":0.5}]"#;
         assert_eq!(map["data"], json!({"curve.json": curve}));
     }

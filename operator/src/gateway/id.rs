@@ -2,7 +2,7 @@
 //!
 //! A version 7 UUID (RFC 9562): it carries the time at which it was made. So every replica knows of
 //! an identifier that it cannot find whether it may still be on its way, without remembering
-//! anything.
+//! anything. For a caller who gave a key it is a version 8 UUID, the same each time.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -64,7 +64,7 @@ impl Identity {
         roots: RootCerts,
     ) -> anyhow::Result<Self> {
         if let (Some(issuer), Some(audience)) = (&arguments.oidc_issuer, &arguments.oidc_audience) {
-            let oidc = Oidc::new(issuer, audience, arguments.oidc_client_id.as_deref(), roots)?;
+            let oidc = Oidc::new(issuer, audience, roots)?;
             return Ok(Self::Oidc(Arc::new(oidc)));
         }
         Ok(match &arguments.token_review_audience {
@@ -78,7 +78,7 @@ impl Identity {
         match self {
             Self::Nobody => Value::Null,
             Self::Oidc(oidc) => {
-                json!({"kind": "oidc", "issuer": oidc.issuer(), "clientId": oidc.client_id()})
+                json!({"kind": "oidc", "issuer": oidc.issuer()})
             }
             Self::TokenReview(_) => json!({"kind": "tokenReview"}),
         }

@@ -4,58 +4,19 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alignment_api::CurvePoint;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use crate::build::metadata::pictures_name;
+use crate::build::pictures::read;
+use crate::pictures::Pictures;
 use crate::request::Request;
 
 /// Requests whose pictures are kept in memory.
 const MOST_KEPT: usize = 64;
 /// What was not there may come: it is asked for again after so long.
 const ABSENT_FOR: Duration = Duration::from_secs(5);
-/// Larger ones are not the operator's.
-const MOST_BYTES: usize = 512 << 10;
-
-/// What the aligner has drawn of one result.
-#[derive(Debug, Default)]
-pub struct Pictures {
-    files: Vec<(String, Vec<u8>)>,
-    /// The registration, iteration by iteration.
-    pub curve: Vec<CurvePoint>,
-}
-
-impl Pictures {
-    fn read(map: ConfigMap) -> Self {
-        let curve = map.data.unwrap_or_default().remove("curve.json");
-        let curve = curve.and_then(|text| serde_json::from_str(&text).ok());
-        let files = map.binary_data.unwrap_or_default().into_iter();
-        let files: Vec<_> = files
-            .map(|(name, bytes)| (name, bytes.0))
-            .filter(|(_, bytes)| bytes.starts_with(b"\x89PNG\r\n"))
-            .collect();
-        if files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() > MOST_BYTES {
-            return Self::default();
-        }
-        Self {
-            files,
-            curve: curve.unwrap_or_default(),
-        }
-    }
-
-    /// Their names.
-    pub fn names(&self) -> Vec<String> {
-        self.files.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    /// A picture, as PNG.
-    pub fn file(&self, name: &str) -> Option<&[u8]> {
-        let mut files = self.files.iter();
-        files.find(|file| file.0 == name).map(|file| &*file.1)
-    }
-}
 
 struct Kept {
     uid: String,
@@ -94,7 +55,7 @@ impl Gallery {
             return known;
         }
         let pictures = match self.api.get_opt(&pictures_name(&name)).await {
-            Ok(map) => map.filter(|map| belongs(map, &uid)).map(Pictures::read),
+            Ok(map) => map.filter(|map| belongs(map, &uid)).map(read),
             Err(error) => {
                 tracing::warn!(%error, request = name, "pictures not read");
                 None
@@ -117,7 +78,7 @@ impl Gallery {
     fn known(&self, uid: &str) -> Option<Arc<Pictures>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let one = kept.iter().find(|one| one.uid == uid)?;
-        let good = !one.pictures.files.is_empty() || one.at.elapsed() < ABSENT_FOR;
+        let good = !one.pictures.is_empty() || one.at.elapsed() < ABSENT_FOR;
         good.then(|| one.pictures.clone())
     }
 }

@@ -350,9 +350,7 @@ fn secret(request: &Request, token: &Token) -> Secret {
 
 fn absent_is_fine(answer: Result<(), Error>) -> Result<(), Error> {
     match answer {
-        Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.is_not_found()) => {
-            Ok(())
-        }
+        Err(error) if error.is_missing() => Ok(()),
         answer => answer,
     }
 }

@@ -3,6 +3,7 @@
 //! Whoever knows the identifier of a request may read it, as in the old interface: it cannot be
 //! guessed. Everything else needs a caller that is known.
 
+pub mod create;
 pub mod document;
 pub mod events;
 pub mod help;
@@ -11,13 +12,11 @@ pub mod problem;
 pub mod view;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -30,40 +29,30 @@ use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use transfer::error::NetError;
 use transfer::token::Token;
 
 use super::id::Id;
 use super::identity::{Caller, Identity, Unknown, bearer};
 use super::proxy::Prefix;
-use super::requests::{FINGERPRINT, Interface, New, OWNER, SHOWN_NAME};
+use super::requests::OWNER;
 use super::{Gateway, LARGEST_BODY, timeout};
 use crate::crd::Phase;
 use crate::error::Error;
 use crate::request::{Kind, Request};
-use document::Asked;
 use problem::{Kind as Wrong, Problem};
 use view::Extras;
 
-/// Header with the token for the image service.
-const SERVICE_TOKEN: &str = "image-service-token";
-/// Header with the caller's key of a request.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Longest key.
-const LONGEST_KEY: usize = 255;
 /// Requests in a list, if the caller does not say.
 const PAGE: NonZero<u16> = NonZero::new(50).expect("not zero");
 /// Most requests in a list.
 const LARGEST_PAGE: u16 = 500;
-/// What was made may take so long to be seen.
-const SOON: Duration = Duration::from_secs(2);
 
 /// All routes.
 pub fn routes() -> Router<Gateway> {
     Router::new()
         .route("/v1", get(about))
         .route("/v1/openapi.json", get(openapi::document))
-        .route("/v1/requests", get(list).post(create))
+        .route("/v1/requests", get(list).post(create::create))
         .route("/v1/requests/{id}", get(read).delete(delete))
         .route("/v1/requests/{id}/cancel", post(cancel))
         .route("/v1/requests/{id}/events", get(follow))
@@ -230,8 +219,8 @@ async fn view_of(gateway: &Gateway, request: &Request, prefix: &Prefix) -> Value
     };
     if request.phase() == Some(Phase::Succeeded) {
         let pictures = gateway.gallery.of(request).await;
-        let names = pictures.names();
-        extras.pictures = (!names.is_empty()).then_some(names);
+        extras.pictures =
+            (!pictures.files.is_empty()).then(|| pictures.files.keys().cloned().collect());
         // The aligner has seen every iteration.
         if !pictures.curve.is_empty() {
             extras.curve.clone_from(&pictures.curve);
@@ -317,194 +306,12 @@ async fn picture(
         return Err(missing());
     }
     let pictures = gateway.gallery.of(&request).await;
-    let file = pictures.file(&name).ok_or_else(missing)?.to_owned();
+    let file = pictures.files.get(&name).ok_or_else(missing)?.clone();
     let headers = [
         (header::CONTENT_TYPE, "image/png"),
         (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
     ];
     Ok((headers, file).into_response())
-}
-
-async fn create(
-    State(gateway): State<Gateway>,
-    prefix: Prefix,
-    known: Known,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let asked = Asked::read(&json_of(&headers, body)?).map_err(Problem::invalid)?;
-    let key = key_of(&headers)?;
-    let token = service_token(&gateway, &known, &headers)?;
-    let token = check_service(&gateway, &asked, token).await?;
-    let kind = Kind::of(&asked.spec);
-    let id = match &key {
-        Some(key) => Id::of(&[known.caller.as_str(), key, kind.name()]),
-        None => Id::new(),
-    };
-    let spec = asked.spec(&id.to_string());
-    let mut annotations = BTreeMap::from([
-        (OWNER.to_owned(), known.caller.as_str().to_owned()),
-        (FINGERPRINT.to_owned(), asked.fingerprint.clone()),
-    ]);
-    annotations.extend(asked.name.clone().map(|name| (SHOWN_NAME.to_owned(), name)));
-    let new = New {
-        id: &id,
-        interface: Interface::V1,
-        annotations,
-        spec: &spec,
-        token: token.as_ref(),
-    };
-    let (status, request) = match gateway.requests.create(new).await {
-        Ok(request) => (StatusCode::CREATED, Arc::new(request)),
-        Err(error) if error.is_already_there() => {
-            let request = again(&gateway, &known.caller, &id, &asked, token.as_ref()).await?;
-            (StatusCode::OK, request)
-        }
-        Err(error) => return Err(not_taken(&error)),
-    };
-    let view = view_of(&gateway, &request, &prefix).await;
-    let location = [(header::LOCATION, format!("{prefix}/v1/requests/{id}"))];
-    Ok((status, location, Json(view)).into_response())
-}
-
-/// The key was used before: the same request is answered, and given its token if it never got one.
-async fn again(
-    gateway: &Gateway,
-    caller: &Caller,
-    id: &Id,
-    asked: &Asked,
-    token: Option<&Token>,
-) -> Result<Arc<Request>, Problem> {
-    let seen = async {
-        loop {
-            // Before the look, so that no change is missed.
-            let mut changes = gateway.requests.changes();
-            if let Some(request) = gateway.requests.get(id) {
-                return request;
-            }
-            let _ = changes.recv().await;
-        }
-    };
-    let request = tokio::time::timeout(SOON, seen).await.map_err(|_| {
-        Problem::new(Wrong::Unavailable, "The request is not known yet.").retry_after(1)
-    })?;
-    let fingerprint = request.annotations().get(FINGERPRINT);
-    if !is_of(&request, caller) || fingerprint != Some(&asked.fingerprint) {
-        let detail =
-            "A request with this key asks for something else. Use a new key for a new request.";
-        return Err(Problem::new(Wrong::IdempotencyKeyReused, detail));
-    }
-    if let Some(token) = token
-        && !request.is_finished()
-    {
-        match gateway.requests.give_token(&request, token).await {
-            Err(error) if !error.is_already_there() => return Err(not_taken(&error)),
-            _ => {}
-        }
-    }
-    Ok(request)
-}
-
-fn json_of(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Value, Problem> {
-    let type_ = headers.get(header::CONTENT_TYPE);
-    let type_ = type_.and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = type_.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let detail = "Expected the header `Content-Type: application/json`.";
-        return Err(Problem::new(Wrong::UnsupportedMediaType, detail));
-    }
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            Wrong::TooLarge,
-            format!("At most {LARGEST_BODY} bytes are taken."),
-        ),
-        _ => Problem::new(Wrong::InvalidJson, error.body_text()),
-    })?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(Wrong::InvalidJson, format!("{error}.")))
-}
-
-fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(given) = headers.get(IDEMPOTENCY_KEY) else {
-        return Ok(None);
-    };
-    let key = given.to_str().unwrap_or_default();
-    if key.is_empty() || key.len() > LONGEST_KEY {
-        let detail =
-            format!("`Idempotency-Key` must have 1 to {LONGEST_KEY} visible characters of ASCII.");
-        return Err(Problem::new(Wrong::InvalidParameter, detail));
-    }
-    Ok(Some(key.to_owned()))
-}
-
-fn service_token(
-    gateway: &Gateway,
-    known: &Known,
-    headers: &HeaderMap,
-) -> Result<Option<Token>, Problem> {
-    match headers.get(SERVICE_TOKEN) {
-        Some(given) => {
-            let token = given.to_str().ok().and_then(Token::new);
-            let detail = "`Image-Service-Token` is no token.";
-            token
-                .map(Some)
-                .ok_or_else(|| Problem::new(Wrong::InvalidParameter, detail))
-        }
-        None if gateway.identity.token_is_for_services() => Ok(Some(known.token.clone())),
-        None => Ok(None),
-    }
-}
-
-/// Whether the image service may be asked, takes the token, and has what the request reads. Gives the
-/// token that the request needs, if it needs one.
-async fn check_service(
-    gateway: &Gateway,
-    asked: &Asked,
-    token: Option<Token>,
-) -> Result<Option<Token>, Problem> {
-    let Some((field, base)) = &asked.service else {
-        return Ok(None);
-    };
-    if !gateway.images.allows(base) {
-        let message = format!(
-            "`{}` is not an image service that this installation may ask",
-            base.origin()
-        );
-        return Err(Problem::invalid(vec![document::violation(field, message)]));
-    }
-    let token = token.ok_or_else(|| {
-        let detail =
-            "The request names an image service: expected the header `Image-Service-Token`.";
-        Problem::new(Wrong::InvalidParameter, detail)
-    })?;
-    let listed = gateway
-        .images
-        .list(base.clone(), &token)
-        .await
-        .map_err(|error| {
-            let wrong = match error {
-                NetError::Unauthorized { .. } => Wrong::Unauthorized,
-                _ => Wrong::ImageService,
-            };
-            Problem::new(wrong, format!("The image service: {error}."))
-        })?;
-    let missing = asked
-        .images
-        .iter()
-        .filter(|(_, name)| !listed.iter().any(|entry| entry.name == *name));
-    let missing: Vec<_> = missing
-        .map(|(field, name)| {
-            document::violation(
-                field,
-                format!("the image service lists no image named `{name}`"),
-            )
-        })
-        .collect();
-    if missing.is_empty() {
-        Ok(Some(token))
-    } else {
-        Err(Problem::invalid(missing))
-    }
 }
 
 async fn cancel(

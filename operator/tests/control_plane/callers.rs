@@ -150,6 +150,23 @@ async fn new_keys_and_limits(known: &Known) {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_does_not_answer_is_no_fault_of_the_caller() {
+    let issuer = "http://127.0.0.1:1/realms/x";
+    let options = ["--oidc-issuer", issuer, "--oidc-audience", AUDIENCE];
+    let Some(scene) = Scene::new(&options).await else {
+        return;
+    };
+    let claims = json!({"iss": issuer, "sub": "alice", "aud": AUDIENCE, "exp": 9_999_999_999_u64});
+    let token = Key::new("one").sign(&json!({"alg": "ES256", "kid": "one"}), &claims);
+    let given = format!("Bearer {token}");
+    let headers = [("Authorization", given.as_str())];
+    let answer = scene.gateway.call("GET", REQUESTS, &headers, "").await;
+    problem(&answer, 503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "5");
+    scene.cluster.discard().await;
+}
+
 /// Gives the gateway the right that the chart gives it for this.
 async fn allow_reviews(cluster: &Cluster) -> (Api<ClusterRole>, Api<ClusterRoleBinding>, String) {
     let role = format!("{}-reviews", cluster.namespace);

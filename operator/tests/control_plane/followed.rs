@@ -40,7 +40,7 @@ async fn follow(known: &Known, id: &str) -> TcpStream {
 
 /// What the operator leaves: two files, one of which is no picture, and the curve.
 fn pictures(request: &AlignmentRequest) -> ConfigMap {
-    let picture = b"\x89PNG\r\n\x1a\n and so on".to_vec();
+    let picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x09\0\0\0\x09 and so on".to_vec();
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(format!("voluba-pictures-{}", request.name_any())),

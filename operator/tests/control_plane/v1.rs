@@ -2,8 +2,8 @@
 
 use fake_image_service::{Call, Fault};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use operator::crd::{AlignmentRequest, DepthMapRequest};
 use serde_json::{Value, json};
@@ -392,6 +392,36 @@ async fn services_that_do_not_help(known: &Known) {
         502,
         "image-service",
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_has_the_last_word_and_it_is_told() {
+    let Some(known) = Known::new(&[]).await else {
+        return;
+    };
+    let none = json!({"metadata": {"name": "none"},
+        "spec": {"hard": {"count/depthmaprequests.voluba.ebrains.eu": "0"}}});
+    let none: ResourceQuota = serde_json::from_value(none).unwrap();
+    let quotas: Api<ResourceQuota> = known.scene.cluster.api();
+    quotas.create(&PostParams::default(), &none).await.unwrap();
+    let answer = known
+        .call("alice", "POST", REQUESTS, &known.depth_map(), &[])
+        .await;
+    let found = problem(&answer, 403, "refused");
+    assert!(
+        found["detail"].as_str().unwrap().contains("quota: none"),
+        "{found}"
+    );
+    let secrets: Api<Secret> = known.scene.cluster.api();
+    assert!(
+        secrets
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    known.scene.cluster.discard().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

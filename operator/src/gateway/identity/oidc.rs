@@ -54,7 +54,6 @@ struct Keys {
 pub struct Oidc {
     issuer: String,
     discovery: WebUrl,
-    client_id: Option<String>,
     audience: String,
     roots: RootCerts,
     keys: Mutex<Keys>,
@@ -65,12 +64,7 @@ impl Oidc {
     ///
     /// # Errors
     /// If the address is none.
-    pub fn new(
-        issuer: &str,
-        audience: &str,
-        client_id: Option<&str>,
-        roots: RootCerts,
-    ) -> anyhow::Result<Self> {
+    pub fn new(issuer: &str, audience: &str, roots: RootCerts) -> anyhow::Result<Self> {
         signature::install();
         let base = WebUrl::parse(issuer)
             .map_err(|problem| anyhow::anyhow!("--oidc-issuer {issuer}: {problem}"))?;
@@ -87,7 +81,6 @@ impl Oidc {
         Ok(Self {
             issuer: issuer.to_owned(),
             discovery,
-            client_id: client_id.map(ToOwned::to_owned),
             audience: audience.to_owned(),
             roots,
             keys: Mutex::default(),
@@ -97,11 +90,6 @@ impl Oidc {
     /// Its address.
     pub fn issuer(&self) -> &str {
         &self.issuer
-    }
-
-    /// As what a page introduces itself to the provider.
-    pub fn client_id(&self) -> Option<&str> {
-        self.client_id.as_deref()
     }
 
     /// Who a token was given to.

@@ -42,6 +42,12 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Says what is wrong, at the head of the page; nothing, if that is null. */
+export function complain(problem) {
+  $('problem').hidden = problem === null;
+  say($('problem'), problem?.message ?? '');
+}
+
 /** Calls `draw` only if what it draws from has changed since the last time: focus and open parts stay. */
 export function once(draw) {
   let before;

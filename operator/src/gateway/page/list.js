@@ -1,7 +1,7 @@
 // The page with the caller's own requests: signing in, the list, a new request.
 
 import { address, call, Problem, token } from './calls.js';
-import { $, html, icon, say } from './dom.js';
+import { $, complain, html, icon, say } from './dom.js';
 import { ago, isFinal, kindWord, moment, nameOf, stageWord } from './words.js';
 
 // Milliseconds until the next look, while something waits or runs and when nothing does.
@@ -23,11 +23,6 @@ const rows = new Map();
 
 function show(...ids) {
   for (const id of ['sign-in', 'nobody', 'own', 'new', 'sign-out']) $(id).hidden = !ids.includes(id);
-}
-
-function complain(problem) {
-  $('problem').hidden = problem === null;
-  say($('problem'), problem?.message ?? '');
 }
 
 async function start() {

@@ -2,7 +2,7 @@
 
 import { address, call, Problem, token } from './calls.js';
 import { curveIn } from './curve.js';
-import { $, copy, copyButton, html, icon, link, once, say } from './dom.js';
+import { $, complain, copy, copyButton, html, icon, link, once, say } from './dom.js';
 import { follow } from './follow.js';
 import { pictures } from './pictures.js';
 import * as words from './words.js';
@@ -156,11 +156,6 @@ function drawEnd(view) {
   if (view.phase !== 'Succeeded' || view.pictures || more === 0) return;
   more -= 1;
   setTimeout(() => call(PATH).then(({ body }) => drawEnd(body), () => {}), 6000);
-}
-
-function complain(problem) {
-  $('problem').hidden = problem === null;
-  say($('problem'), problem?.message ?? '');
 }
 
 function lost(problem) {
