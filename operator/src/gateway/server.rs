@@ -5,11 +5,15 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,9 +34,52 @@ const LAST: Duration = Duration::from_secs(10);
 
 /// A connection, as the table of all of them knows it.
 struct Connection {
-    /// Requests that are being answered.
+    /// Requests that are being answered, to the last byte of the answer: who follows a request hears
+    /// nothing for long, and yet is no silent connection.
     busy: AtomicUsize,
     close: CancellationToken,
+}
+
+/// One request of a connection, until it is dropped.
+struct Busy(Arc<Connection>);
+
+impl Busy {
+    fn new(connection: &Arc<Connection>) -> Self {
+        connection.busy.fetch_add(1, Ordering::Relaxed);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer; while it is sent, its connection is busy.
+struct Counted {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// All connections, the oldest first.
@@ -109,10 +156,9 @@ async fn serve_one(stream: TcpStream, router: Router, table: Arc<Table>, stop: C
     let service = tower::service_fn(move |request: http::Request<Incoming>| {
         let (router, counted) = (router.clone(), counted.clone());
         async move {
-            counted.busy.fetch_add(1, Ordering::Relaxed);
+            let busy = Busy::new(&counted);
             let answer = router.oneshot(request).await;
-            counted.busy.fetch_sub(1, Ordering::Relaxed);
-            answer
+            answer.map(|answer| answer.map(|body| Counted { body, _busy: busy }))
         }
     });
     let served = http1::Builder::new()
@@ -144,7 +190,8 @@ mod tests {
     fn for_a_new_connection_the_oldest_silent_one_goes() {
         let table = Table::default();
         let all: Vec<_> = (0..MOST).map(|_| table.add()).collect();
-        all[0].busy.store(1, Ordering::Relaxed);
+        let _answer = Busy::new(&all[0]);
+        drop(Busy::new(&all[1]));
         let new = table.add();
         let closed: Vec<_> = (0..MOST).filter(|i| all[*i].close.is_cancelled()).collect();
         assert_eq!(closed, [1]);

@@ -71,17 +71,7 @@ async fn a_request_is_followed_to_its_end_with_its_curve_and_pictures() {
         return;
     };
     let id = known.made("alice", &known.alignment()).await;
-    eventually("the request", async || {
-        (known
-            .scene
-            .gateway
-            .get(&format!("{REQUESTS}/{id}"))
-            .await
-            .status
-            == 200)
-            .then_some(())
-    })
-    .await;
+    known.is_read(&id).await;
     let (mut stream, mut text) = (follow(&known, &id).await, String::new());
     until(&mut stream, &mut text, "\"phase\":\"Pending\"").await;
     assert!(text.contains("content-type: text/event-stream"), "{text}");
@@ -164,17 +154,7 @@ async fn pictures_are_given_out(known: &Known, id: &str) {
 
 async fn gone_while_it_is_followed(known: &Known) {
     let other = known.made("alice", &known.depth_map()).await;
-    eventually("the other", async || {
-        (known
-            .scene
-            .gateway
-            .get(&format!("{REQUESTS}/{other}"))
-            .await
-            .status
-            == 200)
-            .then_some(())
-    })
-    .await;
+    known.is_read(&other).await;
     let (mut stream, mut text) = (follow(known, &other).await, String::new());
     until(&mut stream, &mut text, "event: request").await;
     let answer = known
@@ -188,4 +168,87 @@ async fn gone_while_it_is_followed(known: &Known) {
         .await;
     assert_eq!(answer.status, 204);
     until(&mut stream, &mut text, "event: deleted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_keeps_the_place_and_there_are_so_many_places() {
+    let Some(known) = Known::new(&[]).await else {
+        return;
+    };
+    let id = known.made("alice", &known.alignment()).await;
+    known.is_read(&id).await;
+    let mut followers = Vec::new();
+    for _ in 0..1024 {
+        let (mut stream, mut text) = (follow(&known, &id).await, String::new());
+        until(&mut stream, &mut text, "event: request").await;
+        followers.push((stream, text));
+    }
+    let path = format!("{REQUESTS}/{id}/events");
+    let answer = known.scene.gateway.get(&path).await;
+    problem(&answer, 503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "30");
+    // Connections that say nothing push each other out, and nobody who follows.
+    let port = known.scene.gateway.port;
+    let mut silent = Vec::new();
+    for _ in 0..3000 {
+        silent.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    let progress = json!({"stage": "register", "percent": 41});
+    known
+        .status(&id, json!({"phase": "Running", "progress": progress}))
+        .await;
+    for (stream, text) in &mut followers {
+        until(stream, text, "\"percent\":41").await;
+    }
+    // A place that is left can be taken.
+    drop(followers.pop());
+    eventually("a place", async || {
+        let (mut stream, mut text) = (follow(&known, &id).await, String::new());
+        until(&mut stream, &mut text, "\r\n\r\n").await;
+        text.starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    known.scene.cluster.discard().await;
+}
+
+/// The head of a call has come, and the first half of its body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_waited_for_so_long() {
+    let Some(known) = Known::new(&[]).await else {
+        return;
+    };
+    let bearer = format!("Authorization: Bearer {}", known.issuer.token("alice"));
+    let old = format!("Authorization: Bearer {}", crate::gateway::TOKEN);
+    let slow = async |path: &str, token: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", known.scene.gateway.port))
+            .await
+            .unwrap();
+        let call = format!(
+            "POST {path} HTTP/1.1\r\nHost: gateway\r\n{token}\r\nContent-Type: application/json\r\n\
+             Content-Length: 100\r\n\r\n{{\"kind\":"
+        );
+        stream.write_all(call.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        let answer = async {
+            let mut buffer = [0; 4096];
+            while !text.contains("\r\n\r\n") {
+                let count = stream.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "closed: {text}");
+                text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        };
+        // The limit is 30 s; the machine may be slow, too.
+        tokio::time::timeout(Duration::from_secs(90), answer)
+            .await
+            .unwrap();
+        text
+    };
+    let (new, old) = tokio::join!(
+        slow(REQUESTS, &bearer),
+        slow("/v0/alignment-computation/", &old)
+    );
+    assert!(new.starts_with("HTTP/1.1 408 "), "{new}");
+    assert!(new.contains("application/problem+json"), "{new}");
+    assert!(old.starts_with("HTTP/1.1 408 "), "{old}");
+    known.scene.cluster.discard().await;
 }

@@ -74,6 +74,15 @@ impl Known {
         id
     }
 
+    /// Waits until the gateway, which watches, gives it out.
+    pub(crate) async fn is_read(&self, id: &str) {
+        let path = format!("{REQUESTS}/{id}");
+        eventually("the request", async || {
+            (self.scene.gateway.get(&path).await.status == 200).then_some(())
+        })
+        .await;
+    }
+
     async fn listed(&self, who: &str, query: &str) -> Value {
         let answer = self
             .call(who, "GET", &format!("{REQUESTS}{query}"), &Value::Null, &[])
