@@ -24,6 +24,7 @@ class Session:
         for name in ("examples", "crds", "charts", "deploy"):
             shutil.copytree(ROOT / name, self.folder / name)
         (self.folder / "token").write_text("not-a-token\n")
+        (self.folder / "authorities.pem").write_text("no certificate\n")
         path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
         self.environment = {**os.environ, **(environment or {}), "PATH": path}
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::quantity::{Cpu, Memory};
-use crate::settings::{Settings, Templates};
+use crate::settings::{Authorities, Settings, Templates};
 
 /// Runs AlignmentRequest and DepthMapRequest resources as Kubernetes Jobs.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ pub struct LoadArguments {
     #[arg(long, value_name = "http://HOST", value_delimiter = ',', value_parser = Origin::parse)]
     pub allow_private_origin: Vec<Origin>,
     /// Certificate authorities (PEM) to trust in place of the built-in ones.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Older versions to keep; the rest is removed. Omitted: all are kept.
     #[arg(long, value_name = "N")]
@@ -303,6 +303,18 @@ pub struct Installation {
         value_parser = Origin::parse
     )]
     pub allow_private_origin: Vec<Origin>,
+    /// ConfigMap with the certificate authorities (PEM) that aligner pods trust in place of the built-in
+    /// ones, in each request's namespace. Omitted: none.
+    #[arg(long, env = "AUTHORITIES_CONFIG_MAP", value_name = "NAME")]
+    pub authorities_config_map: Option<String>,
+    /// Its key.
+    #[arg(
+        long,
+        env = "AUTHORITIES_KEY",
+        value_name = "KEY",
+        default_value = "ca-bundle.crt"
+    )]
+    pub authorities_key: String,
     /// Scratch space of a pod with downloads or uploads; half of it is for downloads.
     #[arg(long, env = "SCRATCH_LIMIT", default_value = "20Gi")]
     pub scratch_limit: Memory,
@@ -344,6 +356,10 @@ impl Installation {
             max_cpu: self.max_cpu,
             origins: self.allow_origin,
             private_origins: self.allow_private_origin,
+            authorities: given(self.authorities_config_map).map(|config_map| Authorities {
+                config_map,
+                key: self.authorities_key,
+            }),
             scratch_limit: self.scratch_limit,
         })
     }

@@ -81,7 +81,7 @@ pub enum Reason {
     ImagePullFailed,
     /// No node takes the pod.
     PodUnschedulable,
-    /// A claim does not exist or is not bound.
+    /// A claim does not exist or is not bound; or the ConfigMap with certificate authorities is missing.
     VolumeUnavailable,
     /// The pod waits for its volumes, among them the Secret with the token.
     CredentialMissing,

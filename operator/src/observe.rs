@@ -19,7 +19,7 @@ use kube::{
 };
 
 pub use job::{JobEnd, JobView};
-pub use pods::{PodIndex, PodPhase, PodView, Problem, Terminated};
+pub use pods::{Needed, PodIndex, PodPhase, PodView, Problem, Terminated};
 pub use ready::Ready;
 
 use crate::build::metadata::{REQUEST, job_name, selector};

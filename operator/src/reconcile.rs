@@ -334,17 +334,17 @@ impl Pass<'_> {
             }
             Story::Cancelling => Action::requeue(CANCEL_PATIENCE),
             Story::Underway(_) if pods_are_missing(applied) => Action::requeue(POD_PATIENCE),
-            Story::Underway(_) if self.waits_for_volumes(applied) => {
+            Story::Underway(_) if waits_for_volumes(applied) => {
                 Action::requeue(POD_PATIENCE + Duration::from_secs(1))
             }
             _ => Action::await_change(),
         }
     }
+}
 
-    fn waits_for_volumes(&self, applied: &Applied) -> bool {
-        let mut pods = applied.observed.pods.iter();
-        pods.any(|pod| status::waits_for_volumes(self.request, pod))
-    }
+fn waits_for_volumes(applied: &Applied) -> bool {
+    let mut pods = applied.observed.pods.iter();
+    pods.any(|pod| status::waits_for_volumes(pod))
 }
 
 /// Times in a status have no fractions, by convention.

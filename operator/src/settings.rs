@@ -164,6 +164,15 @@ pub(crate) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.chars().all(hex)
 }
 
+/// Certificate authorities, as a key of a ConfigMap in the request's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    /// Name of the ConfigMap.
+    pub config_map: String,
+    /// Key of the PEM file.
+    pub key: String,
+}
+
 /// Everything an installation decides about Jobs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -191,6 +200,8 @@ pub struct Settings {
     pub origins: Vec<Origin>,
     /// Origins that may have private addresses, such as services of the cluster.
     pub private_origins: Vec<Origin>,
+    /// Authorities that a pod with a network trusts, in place of those in the aligner.
+    pub authorities: Option<Authorities>,
     /// Scratch space of a pod with downloads or uploads.
     pub scratch_limit: Memory,
 }
@@ -211,6 +222,7 @@ impl Settings {
             max_cpu: None,
             origins: Vec::new(),
             private_origins: Vec::new(),
+            authorities: None,
             scratch_limit: Memory::from_bytes(20 << 30),
         }
     }

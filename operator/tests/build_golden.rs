@@ -109,6 +109,16 @@ fn a_request_without_a_claim() {
 }
 
 #[test]
+fn a_private_authority_reaches_pods_with_a_network_and_no_others() {
+    let authorities = ["--authorities-config-map", "trusted"];
+    let (valid, job, problems) = run("network.yaml", &[&ORIGINS[..], &authorities].concat());
+    assert!(valid, "{problems}");
+    assert_golden("authorities.yaml", &job);
+    let (_, without, _) = run("minimal.yaml", &[]);
+    assert_eq!(run("minimal.yaml", &authorities).1, without);
+}
+
+#[test]
 fn a_kind_that_does_not_exist_is_named_and_nothing_else() {
     let (valid, job, problems) = run("wrong-kind.yaml", &[]);
     assert!(!valid && job.is_empty());

@@ -147,3 +147,25 @@ capabilities:
   resources: [tokenreviews]
   verbs: [create]
 {{- end }}
+
+{{/* Certificate authorities of the installation: the option, the mount, the volume. Nothing without. */}}
+{{- define "voluba-align.authoritiesOption" -}}
+{{- if .Values.certificateAuthorities.configMap }}
+- --ca-file=/authorities/ca-bundle.crt
+{{- end }}
+{{- end }}
+{{- define "voluba-align.authoritiesMount" -}}
+{{- if .Values.certificateAuthorities.configMap }}
+- {name: authorities, mountPath: /authorities, readOnly: true}
+{{- end }}
+{{- end }}
+{{- define "voluba-align.authoritiesVolume" -}}
+{{- with .Values.certificateAuthorities }}
+{{- if .configMap }}
+- name: authorities
+  configMap:
+    name: {{ .configMap }}
+    items: [{key: {{ .key }}, path: ca-bundle.crt}]
+{{- end }}
+{{- end }}
+{{- end }}

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use alignment_api::TOKEN_KEY;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
-    KeyToPath, LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
+    EmptyDirVolumeSource, KeyToPath, LocalObjectReference, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::metadata;
 use crate::quantity::Memory;
 use crate::request::Request;
-use crate::settings::Settings;
+use crate::settings::{Authorities, Settings};
 use crate::validate::ValidatedRequest;
 
 /// Name of the container.
@@ -28,6 +28,8 @@ const SCRATCH: &str = "/tmp";
 /// volumes are downloaded to it or uploaded from it.
 const SCRATCH_LIMIT: Memory = Memory::from_bytes(1 << 30);
 const CREDENTIALS: &str = "/credentials";
+const AUTHORITIES_FOLDER: &str = "/authorities";
+const AUTHORITIES_FILE: &str = "ca-bundle.crt";
 /// For the owner, which is root, and for group 0, which the container's user is in.
 const TOKEN_MODE: i32 = 0o440;
 const TERMINATION_MESSAGE: &str = "/dev/termination-log";
@@ -104,6 +106,10 @@ fn arguments(valid: &ValidatedRequest, settings: &Settings) -> Vec<String> {
         if network.secret.is_some() {
             let file = format!("{CREDENTIALS}/{TOKEN_KEY}");
             arguments.extend(["--token-file".to_owned(), file]);
+        }
+        if settings.authorities.is_some() {
+            let file = format!("{AUTHORITIES_FOLDER}/{AUTHORITIES_FILE}");
+            arguments.extend(["--ca-file".to_owned(), file]);
         }
     }
     if let Some(template) = &valid.template {
@@ -204,6 +210,12 @@ fn volumes(valid: &ValidatedRequest, settings: &Settings) -> (Vec<Volume>, Vec<V
         volumes.push(secret_volume(secret));
         mounts.push(mount("credentials", CREDENTIALS, false));
     }
+    if valid.network.is_some()
+        && let Some(authorities) = &settings.authorities
+    {
+        volumes.push(authorities_volume(authorities));
+        mounts.push(mount("authorities", AUTHORITIES_FOLDER, false));
+    }
     (volumes, mounts)
 }
 
@@ -220,6 +232,22 @@ fn secret_volume(name: &str) -> Volume {
                 mode: None,
             }]),
             optional: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+fn authorities_volume(authorities: &Authorities) -> Volume {
+    Volume {
+        name: "authorities".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: authorities.config_map.clone(),
+            items: Some(vec![KeyToPath {
+                key: authorities.key.clone(),
+                path: AUTHORITIES_FILE.to_owned(),
+                mode: None,
+            }]),
+            ..ConfigMapVolumeSource::default()
         }),
         ..Volume::default()
     }

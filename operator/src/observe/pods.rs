@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, KeyToPath, Pod, PodStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -82,8 +82,21 @@ pub struct PodView {
     pub waiting: Option<Problem>,
     /// Since when its volumes, or its network, have not been ready.
     pub unready_since: Option<Timestamp>,
+    /// What its volumes take from objects that may not be there.
+    pub needs: Vec<Needed>,
     /// How its container ended.
     pub terminated: Option<Terminated>,
+}
+
+/// A file that a volume takes from another object of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// `Secret` or `ConfigMap`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The key of the file.
+    pub key: String,
 }
 
 impl PodView {
@@ -111,6 +124,7 @@ impl PodView {
             unscheduled: condition(status, "PodScheduled", "False"),
             waiting: state.and_then(waiting),
             unready_since: unready_since(status),
+            needs: needs(pod),
             terminated: state.and_then(terminated),
         })
     }
@@ -178,6 +192,32 @@ fn unready_since(status: Option<&PodStatus>) -> Option<Timestamp> {
     let mut all = status?.conditions.iter().flatten();
     let found = all.find(|c| c.type_ == "PodReadyToStartContainers" && c.status == "False")?;
     found.last_transition_time.as_ref().map(|time| time.0)
+}
+
+fn needs(pod: &Pod) -> Vec<Needed> {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    let needed = |kind, name: &str, items: &Option<Vec<KeyToPath>>| Needed {
+        kind,
+        name: name.to_owned(),
+        key: items
+            .iter()
+            .flatten()
+            .map(|item| item.key.clone())
+            .collect(),
+    };
+    volumes
+        .filter_map(|volume| match (&volume.secret, &volume.config_map) {
+            (Some(secret), _) => {
+                let name = secret.secret_name.as_deref().unwrap_or_default();
+                Some(needed("Secret", name, &secret.items))
+            }
+            (_, Some(map)) => Some(needed("ConfigMap", &map.name, &map.items)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn waiting(state: &ContainerState) -> Option<Problem> {

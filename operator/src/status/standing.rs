@@ -1,15 +1,14 @@
 //! Where a request stands that has not ended, and what keeps it from going on. Pure.
 
-use alignment_api::{ExitCode, TOKEN_KEY};
+use alignment_api::ExitCode;
 
 use super::Facts;
 use crate::conditions::{ConditionType, Reason};
 use crate::crd::Phase;
 use crate::decide::Story;
 use crate::ending;
-use crate::observe::{JobView, PodPhase, PodView, Problem};
+use crate::observe::{JobView, Needed, PodPhase, PodView, Problem};
 use crate::report;
-use crate::request::Request;
 
 /// Where a request stands, before it is written down.
 pub(super) struct Standing {
@@ -93,7 +92,7 @@ fn underway(facts: &Facts<'_>, job: &JobView) -> Standing {
         return Standing::new(Phase::Running, true, Reason::Running, message);
     }
     obstacle(pod)
-        .or_else(|| missing_secret(facts, pod))
+        .or_else(|| missing_object(facts, pod))
         .or_else(|| missing_template(facts))
         .map_or_else(|| carry_over(facts, job), wait)
 }
@@ -153,27 +152,36 @@ fn obstacle(pod: &PodView) -> Option<(Reason, String)> {
 /// After so many seconds, a pod that waits for its volumes waits for one that is not there.
 const VOLUME_PATIENCE_SECONDS: i64 = 60;
 
-/// Whether a pod with a token waits for its volumes: it says nothing when its time is over.
-pub fn waits_for_volumes(request: &Request, pod: &PodView) -> bool {
-    request.spec.credentials().is_some()
-        && pod.phase == PodPhase::Pending
-        && pod.unready_since.is_some()
+/// Whether a pod waits for volumes that take something from another object: it says nothing when its
+/// time is over.
+pub fn waits_for_volumes(pod: &PodView) -> bool {
+    !pod.needs.is_empty() && pod.phase == PodPhase::Pending && pod.unready_since.is_some()
 }
 
-/// A Secret that is missing shows in events only, which the operator does not read; nor does it
-/// read Secrets. That the volumes are late is all there is to see.
-fn missing_secret(facts: &Facts<'_>, pod: &PodView) -> Option<(Reason, String)> {
-    let credentials = facts.request.spec.credentials()?;
-    let since = pod.unready_since?;
-    let waited = facts.now.as_second() - since.as_second();
-    (waits_for_volumes(facts.request, pod) && waited >= VOLUME_PATIENCE_SECONDS).then(|| {
-        let message = format!(
-            "pod {} has waited for its volumes for more than {VOLUME_PATIENCE_SECONDS} s: expected a \
-             Secret `{}` with the key `{TOKEN_KEY}` (kubectl describe pod says which volume it is)",
-            pod.name, credentials.secret_name
-        );
-        (Reason::CredentialMissing, message)
-    })
+/// A Secret or ConfigMap that is missing shows in events only, which the operator does not read; nor does
+/// it read Secrets. That the volumes are late is all there is to see.
+fn missing_object(facts: &Facts<'_>, pod: &PodView) -> Option<(Reason, String)> {
+    let waited = facts.now.as_second() - pod.unready_since?.as_second();
+    if !waits_for_volumes(pod) || waited < VOLUME_PATIENCE_SECONDS {
+        return None;
+    }
+    let named = pod.needs.iter().map(|needed| {
+        let Needed { kind, name, key } = needed;
+        format!("a {kind} `{name}` with the key `{key}`")
+    });
+    let message = format!(
+        "pod {} has waited for its volumes for more than {VOLUME_PATIENCE_SECONDS} s: expected {} \
+         (kubectl describe pod says which volume it is)",
+        pod.name,
+        named.collect::<Vec<_>>().join(" and ")
+    );
+    let secret = pod.needs.iter().any(|needed| needed.kind == "Secret");
+    let reason = if secret {
+        Reason::CredentialMissing
+    } else {
+        Reason::VolumeUnavailable
+    };
+    Some((reason, message))
 }
 
 fn unscheduled(problem: &Problem) -> (Reason, String) {

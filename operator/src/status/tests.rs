@@ -1,9 +1,9 @@
-use alignment_api::{RequestSpec, TERMINATION_SCHEMA};
+use alignment_api::TERMINATION_SCHEMA;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::ending::tests::failed_job;
-use crate::observe::{Problem, Terminated};
+use crate::observe::{Needed, Problem, Terminated};
 use crate::validate::tests::request;
 
 fn job() -> JobView {
@@ -270,37 +270,45 @@ fn another_failure_says_nothing_of_the_static_data() {
 }
 
 #[test]
-fn a_pod_that_waits_too_long_for_a_token_is_told_of() {
+fn a_pod_that_waits_too_long_for_a_volume_is_told_of() {
     let mut life = Life::new();
-    let RequestSpec::Alignment(spec) = &mut life.request.spec else {
-        panic!("not an alignment")
+    let needed = |kind, name: &str, key: &str| Needed {
+        kind,
+        name: name.into(),
+        key: key.into(),
     };
-    spec.credentials = Some(alignment_api::Credentials {
-        secret_name: "my-token".into(),
-    });
-    let unready = |since: i64| PodView {
+    let token = needed("Secret", "my-token", "bearer-token");
+    let trusted = needed("ConfigMap", "trusted", "ca-bundle.crt");
+    let unready = |since: i64, needs: &[&Needed]| PodView {
         waiting: Some(Problem {
             reason: "ContainerCreating".into(),
             message: String::new(),
         }),
         unready_since: Some(Timestamp::from_second(1_800_000_000 - since).unwrap()),
+        needs: needs.iter().copied().cloned().collect(),
         ..pod(PodPhase::Pending)
     };
-    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(10)));
+    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(10, &[&token])));
     assert_eq!(reason(&status), ("True", "JobCreated"));
-    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(60)));
-    assert_eq!(reason(&status), ("False", "CredentialMissing"));
-    let message = &status.conditions[1].message;
-    assert!(
-        message.contains("`my-token`") && message.contains("`bearer-token`"),
-        "{message}"
-    );
+    for (needs, expected) in [
+        (vec![&trusted], "VolumeUnavailable"),
+        (vec![&token], "CredentialMissing"),
+        (vec![&token, &trusted], "CredentialMissing"),
+    ] {
+        let status = life.step(&UNDERWAY, Some(&job()), Some(unready(60, &needs)));
+        assert_eq!(reason(&status), ("False", expected));
+        let message = &status.conditions[1].message;
+        for Needed { kind, name, key } in needs {
+            let named = format!("a {kind} `{name}` with the key `{key}`");
+            assert!(message.contains(&named), "{message}");
+        }
+    }
     // It appears, and the request goes on by itself.
     let status = life.step(&UNDERWAY, Some(&job()), Some(pod(PodPhase::Running)));
     assert_eq!(reason(&status), ("True", "Running"));
-    // Without credentials, other volumes are late, for reasons that the pod itself tells.
+    // Other volumes are late for reasons that the pod itself tells.
     let mut life = Life::new();
-    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(600)));
+    let status = life.step(&UNDERWAY, Some(&job()), Some(unready(600, &[])));
     assert_eq!(reason(&status), ("True", "JobCreated"));
 }
 
