@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds the two container images with buildah and writes them to dist/ as OCI archives, each with the
 # list of what is linked into its program beside it (CycloneDX, NAME.cdx.json).
-#   dev/build-images.sh [--clean] [--into FOLDER] [aligner] [operator]      default: both
+#   dev/build-images.sh [--clean] [--into FOLDER] [--architecture arm64] [aligner] [operator]      default: both
 # --clean: nothing that was compiled or downloaded before is used. --into: another folder than dist/.
+# --architecture: amd64 or arm64, if it is not this machine's; the archives are called NAME-ARCHITECTURE.tar.
 # Files in the images carry the time SOURCE_DATE_EPOCH, by default 0: the same sources give the same digest.
 # The Rust base image that the Dockerfiles name is pulled once; where no registry can be reached, a
 # stand-in of the same name is made from Debian packages and the Rust toolchain of this machine.
@@ -13,18 +14,19 @@
 [ "$(uname -s)" = Linux ] || die "images are built on Linux only"
 [ "$(id -u)" = 0 ] || die "building the images needs root (mounts in the build); run as root"
 need_command buildah buildah
-CLEAN='' INTO=$ROOT/dist IMAGES=()
+CLEAN='' INTO=$ROOT/dist ARCHITECTURE='' IMAGES=()
 while [ $# -gt 0 ]; do
   case $1 in
     --clean) CLEAN=1 ;;
     --into) INTO=${2:?--into needs a folder} && shift ;;
+    --architecture) ARCHITECTURE=${2:?--architecture needs one} && shift ;;
     *) IMAGES+=("$1") ;;
   esac
   shift
 done
 [ ${#IMAGES[@]} -gt 0 ] || IMAGES=(aligner operator)
 for image in "${IMAGES[@]}"; do
-  [ -f "$ROOT/Dockerfile.$image" ] || die "no Dockerfile.$image; usage: build-images.sh [--clean] [--into FOLDER] [aligner] [operator]"
+  [ -f "$ROOT/Dockerfile.$image" ] || die "no Dockerfile.$image; usage: build-images.sh [--clean] [--into FOLDER] [--architecture arm64] [aligner] [operator]"
 done
 
 STORAGE=$CACHE/images
@@ -63,6 +65,7 @@ make_stand_in() {
     --env PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
   builder commit --quiet --rm "$container" "$BASE" >/dev/null
   rm -rf "$folder"
+  touch "$STORAGE/stand-in"
 }
 
 if ! builder inspect --type image "$BASE" >/dev/null 2>&1; then
@@ -80,19 +83,36 @@ VOLUMES=()
 certificates=/etc/ssl/certs/ca-certificates.crt
 [ ! -f "$certificates" ] || VOLUMES+=(--volume "$certificates:$certificates:ro")
 
+# Another architecture is compiled on this one.
+PLATFORM=() SUFFIX=''
+if [ -n "$ARCHITECTURE" ]; then
+  PLATFORM=(--platform "linux/$ARCHITECTURE") SUFFIX=-$ARCHITECTURE
+  case $ARCHITECTURE in
+    amd64) triple=x86_64-unknown-linux-gnu ;;
+    arm64) triple=aarch64-unknown-linux-gnu ;;
+    *) die "--architecture $ARCHITECTURE is neither amd64 nor arm64" ;;
+  esac
+  # The stand-in has this machine's toolchain, and no rustup to get another standard library with.
+  if [ -f "$STORAGE/stand-in" ]; then
+    library=$(rustc --print target-libdir --target "$triple")
+    [ -d "$library" ] || rustup --quiet target add "$triple"
+    VOLUMES+=(--volume "${library%/lib}:/usr/local/rust/lib/rustlib/$triple:ro")
+  fi
+fi
+
 VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 REVISION=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
 # All that enters a program, as one number.
 sources_digest() { # image
-  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore Cargo.toml Cargo.lock aligner operator -type f \
+  (cd "$ROOT" && find "Dockerfile.$1" .dockerignore dev/image-program.sh Cargo.toml Cargo.lock aligner operator -type f \
     -not -path '*/target/*' -not -path '*/tests/*' -not -path '*/benches/*' -not -path '*/examples/*' -print0 \
     | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 
 for image in "${IMAGES[@]}"; do
   start=$SECONDS
-  name=localhost/voluba-align/$image:dev
-  archive=$INTO/voluba-align-$image.tar
+  name=localhost/voluba-align/$image:dev$SUFFIX
+  archive=$INTO/voluba-align-$image$SUFFIX.tar
   digest=$(sources_digest "$image")
   if [ -z "$CLEAN" ] && [ -f "$archive" ] && [ "$(cat "$archive.sources" 2>/dev/null)" = "$digest" ]; then
     say "$name is up to date"
@@ -108,7 +128,7 @@ for image in "${IMAGES[@]}"; do
       \( -name 'aligner-*' -o -name 'alignment-api-*' -o -name 'operator-*' \) -exec rm -rf {} +
   fi
   # --pull-never: what was pulled or made above.
-  builder build --quiet --isolation chroot --pull-never --timestamp "${SOURCE_DATE_EPOCH:-0}" --identity-label=false \
+  builder build --quiet --isolation chroot --pull-never "${PLATFORM[@]}" --timestamp "${SOURCE_DATE_EPOCH:-0}" --identity-label=false \
     --format oci --layers=false \
     --signature-policy "$STORAGE_POLICY" "${VOLUMES[@]}" "${target[@]}" \
     --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" \
