@@ -86,7 +86,9 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 # Another architecture is compiled on this one.
 PLATFORM=() SUFFIX=''
 if [ -n "$ARCHITECTURE" ]; then
-  PLATFORM=(--platform "linux/$ARCHITECTURE") SUFFIX=-$ARCHITECTURE
+  # Buildah 1.28 does not say by itself which platform it builds on.
+  own=$(uname -m) own=${own/x86_64/amd64} own=${own/aarch64/arm64}
+  PLATFORM=(--platform "linux/$ARCHITECTURE" --build-arg "BUILDPLATFORM=linux/$own") SUFFIX=-$ARCHITECTURE
   case $ARCHITECTURE in
     amd64) triple=x86_64-unknown-linux-gnu ;;
     arm64) triple=aarch64-unknown-linux-gnu ;;

@@ -64,7 +64,7 @@ def document(archive):
     """The CycloneDX document of an archive's program, as text."""
     program = archive.executables()[0]
     packages = linked_packages(program.content)
-    licence, checksum, present = licences(), checksums(), linked(program.path)
+    licence, checksum, present = licences(), checksums(), linked(program.path, archive.architecture)
     keys = [(package["name"], package["version"]) for package in packages]
     components = [component(package, key in present, licence.get(key), checksum.get(key)) for package, key in zip(packages, keys)]
     bom = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_OID, archive.digest))

@@ -8,7 +8,7 @@
 #   SUITE=gateway   a thousand clients that poll, ten thousand connections that say nothing
 #   SUITE=data      the aligner's files: fuzzing, kills, full disks, memory (dev/soak-data.sh)
 #   SUITE=delivery  a file of 1.3 GB is loaded, killed at ten random points (4 GB of disk); two clean builds of
-#                   each image give one digest (dev/soak-images.sh)
+#                   each image give one digest (dev/soak-images.sh); images for arm64 (dev/soak-arm64.sh)
 # The Job controller may do more at once than by default, and there is no scheduler: the test binds no pods,
 # it ends them. dev/soak.sh [NAME OF A TEST...] runs only these of the second part.
 . "$(dirname "$0")/lib/common.sh"
@@ -49,7 +49,7 @@ case $SUITE in
   gateway) gateway "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   load) load "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
   data) dev/soak-data.sh "$@" 2>&1 | tee "$OUTPUT" || status=1 ;;
-  delivery) { delivery && dev/soak-images.sh "$@"; } 2>&1 | tee "$OUTPUT" || status=1 ;;
+  delivery) { delivery && dev/soak-images.sh "$@" && dev/soak-arm64.sh; } 2>&1 | tee "$OUTPUT" || status=1 ;;
   *) die "SUITE=$SUITE is not one of operator, faults, load, gateway, data, delivery" ;;
 esac
 say "load average: $(cut -d' ' -f1-3 /proc/loadavg)"

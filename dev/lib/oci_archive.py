@@ -18,7 +18,7 @@ class File:
 
 
 class Archive:
-    """One image: `digest` of its manifest, `config`, `compressed_bytes` of all layers, and its files."""
+    """One image: `digest` of its manifest, `config`, `architecture`, `compressed_bytes` of all layers, and its files."""
 
     def __init__(self, path):
         self._tar = tarfile.open(path)
@@ -26,6 +26,7 @@ class Archive:
         self.digest = descriptor["digest"]
         self.manifest = json.loads(self._blob(self.digest))
         self.config = json.loads(self._blob(self.manifest["config"]["digest"]))
+        self.architecture = self.config["architecture"]
         self.compressed_bytes = sum(layer["size"] for layer in self.manifest["layers"])
 
     def _member(self, name):
