@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Follows requests on the gateway's pages with a headless browser; started by dev/test-ui.sh.
 
-`ui/looks.py` measures how a page looks, `ui/cluster.py` plays the operator, `ui/browser.py` is the browser.
+`ui/looks.py` measures how a page looks, `ui/cluster.py` plays the operator, `ui/provider.py` has people sign in,
+`ui/browser.py` is the browser.
 """
 import argparse
 import json
@@ -14,6 +15,7 @@ import looks
 import prefix
 from browser import Browser
 from cluster import TIME, Cluster, condition, drawing
+from provider import Provider
 
 # What a first view may cost.
 MOST_BYTES, MOST_SECONDS = 100_000, 1.0
@@ -401,12 +403,77 @@ def strangers(scene, name):
     check("so do its pictures", pictures)
 
 
+def provided(scene):
+    """Signing in at a provider: first it is not there, then it is."""
+    browser, page = scene.browser, f"{scene.arguments.signed}/ui/"
+    browser.open(page)
+    browser.wait("!document.querySelector('#sign-in').hidden")
+    check("as long as nobody has heard the provider, a token is pasted",
+          browser.run("document.querySelector('#ask').hidden && document.querySelector('#token').checkVisibility()"))
+    provider = Provider(scene.arguments.provider, page)
+    for _ in range(30):
+        browser.open(page)
+        browser.wait("!document.querySelector('#sign-in').hidden")
+        if browser.run("!document.querySelector('#ask').hidden"):
+            break
+        time.sleep(1)
+    check("then one signs in there, and may still paste", browser.run("document.querySelector('#ask').checkVisibility()")
+          and scene.text("#ask") == f"Sign in at 127.0.0.1:{scene.arguments.provider}"
+          and browser.run("!document.querySelector('#token').checkVisibility()"), scene.text("#sign-in"))
+    scene.look("sign-in-there")
+    provider.denies = True
+    browser.click("#ask")
+    check("who is turned away is told", scene.says("#problem", "Not you."), scene.text("#problem"))
+    check("and asked again", browser.wait("document.querySelector('#ask').checkVisibility()"))
+    provider.denies = False
+    browser.open(f"{page}?code=x&state=y")
+    check("an answer that nobody asked for does not count", scene.says("#problem", "belongs to no sign-in"), scene.text("#problem"))
+    check("and does not stay in the address", browser.run("location.search") == "")
+    # The code is not exchanged: the test asked by itself.
+    check("nothing was exchanged so far", provider.asked == [], provider.asked)
+
+    def signs_in():
+        browser.wait("document.querySelector('#ask').checkVisibility()")
+        browser.click("#ask")
+        return browser.wait("!document.querySelector('#own').hidden")
+    check("one click signs in", signs_in(), scene.text("#problem"))
+    check("the provider was asked as it wants to be", provider.asked == ["authorization_code"] and not provider.wrong, provider.wrong)
+    check("no code stays in the address", browser.run("location.href") == page)
+    check("nor anything outside this tab", browser.run("localStorage.length === 0 && document.cookie === ''"))
+    browser.open(page)
+    check("a page that is loaded again stays signed in", browser.wait("!document.querySelector('#own').hidden") and len(provider.asked) == 1)
+    provider.lifetime = 21
+    browser.click("#sign-out")
+    check("a token of 21 seconds does, too", signs_in() and provider.asked[1:] == ["authorization_code"], provider.asked)
+    end = time.monotonic() + 30
+    while "refresh_token" not in provider.asked and time.monotonic() < end:
+        browser.open(page)
+        time.sleep(0.5)
+    check("and is exchanged before its time is over", "refresh_token" in provider.asked and browser.wait("!document.querySelector('#own').hidden")
+          and browser.run("document.querySelector('#problem').hidden"), provider.asked)
+    provider.refresh.clear()
+    # The gateway takes clocks for right that differ by half a minute.
+    end = time.monotonic() + 90
+    while not browser.run("document.querySelector('#ask').checkVisibility()") and time.monotonic() < end:
+        time.sleep(1)
+        browser.open(page)
+        browser.wait("!document.querySelector('#own').hidden || !document.querySelector('#sign-in').hidden")
+        time.sleep(0.5)
+    check("once the provider has enough, one signs in again", "expired" in scene.text("#problem"), scene.text("#problem"))
+    scene.provoked(400, 401)
+    provider.lifetime = 300
+    signs_in()
+    browser.click("#sign-out")
+    check("signing out forgets everything", browser.wait("!document.querySelector('#sign-in').hidden") and browser.run("sessionStorage.length") == 0)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("browser", "kubectl", "gateway", "plain", "images"):
+    for name in ("browser", "kubectl", "gateway", "plain", "signed", "images"):
         parser.add_argument(f"--{name}", required=True)
     for name in ("work", "pictures"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--provider", type=int, required=True)
     scene = Scene(parser.parse_args())
     browser = scene.browser
     ended = False
@@ -423,6 +490,7 @@ def main():
         newest = listing(scene, 4)
         ending(scene, newest)
         strangers(scene, name)
+        provided(scene)
         ended = True
     finally:
         check("every part has run", ended)

@@ -36,11 +36,14 @@ gateway() { # port, options...
   curl --silent --fail --noproxy '*' --retry 100 --retry-delay 1 --retry-connrefused --retry-all-errors \
     "http://127.0.0.1:$admin/readyz" >/dev/null || die "the gateway did not start: $(cat "$WORK/log")"
 }
-# One that knows its callers, and one behind a proxy that knows nobody.
+# One that knows its callers, one behind a proxy that knows nobody, and one with a provider that is yet to come.
 PORT=$(free_port)
 gateway "$PORT" --token-review-audience voluba
 PLAIN=$(free_port)
 gateway "$PLAIN" --trust-proxy
+SIGNED=$(free_port)
+PROVIDER=$(free_port)
+gateway "$SIGNED" --oidc-issuer "http://127.0.0.1:$PROVIDER/realms/x" --oidc-audience voluba-align --oidc-client-id voluba-page
 for account in scientist colleague; do
   "$BIN/kubectl" --namespace default create serviceaccount "$account" >/dev/null
   "$BIN/kubectl" --namespace default create token "$account" --audience voluba > "$WORK/$account"
@@ -48,5 +51,5 @@ done
 PICTURES=${VOLUBA_UI_PICTURES:-$WORK/pictures}
 mkdir -p "$PICTURES"
 PYTHONPATH="$ROOT/dev/ui" "$VENV/bin/python" "$ROOT/dev/test-ui.py" --browser "$BROWSER" --kubectl "$BIN/kubectl" \
-  --gateway "http://127.0.0.1:$PORT" --plain "http://127.0.0.1:$PLAIN" --images "http://127.0.0.1:$IMAGES/chumni/v1" \
+  --gateway "http://127.0.0.1:$PORT" --plain "http://127.0.0.1:$PLAIN" --signed "http://127.0.0.1:$SIGNED" --provider "$PROVIDER" --images "http://127.0.0.1:$IMAGES/chumni/v1" \
   --work "$WORK" --pictures "$PICTURES"

@@ -183,6 +183,23 @@ pub struct GatewayArguments {
         requires = "oidc_issuer"
     )]
     pub oidc_audience: Option<String>,
+    /// The page's name at the provider, as a public client: it signs people in there. Omitted: they paste a
+    /// token.
+    #[arg(
+        long,
+        env = "OIDC_CLIENT_ID",
+        value_name = "NAME",
+        requires = "oidc_issuer"
+    )]
+    pub oidc_client_id: Option<String>,
+    /// What the page asks the provider for, separated by spaces.
+    #[arg(
+        long,
+        env = "OIDC_SCOPE",
+        value_name = "SCOPE",
+        default_value = "openid"
+    )]
+    pub oidc_scope: String,
     /// Instead of a provider, the cluster says who calls /v1: its tokens for this audience are taken.
     #[arg(
         long,

@@ -145,6 +145,8 @@ async fn start(arguments: GatewayArguments) -> anyhow::Result<()> {
             .filter(|url| !url.is_empty())
             .map(Into::into),
     };
+    let identity = gateway.identity.clone();
+    tokio::spawn(async move { identity.prepare().await });
     let keep = Duration::from_secs(arguments.keep_seconds);
     let upkeep = tokio::spawn(upkeep::run(requests, changes, keep, stop.clone()));
     let closed = CancellationToken::new();

@@ -13,7 +13,7 @@ use transfer::RootCerts;
 use transfer::token::Token;
 
 use crate::cli::GatewayArguments;
-use oidc::Oidc;
+use oidc::{Client as PageClient, Oidc};
 use token_review::TokenReviews;
 
 /// Whoever a token was given to: the same text for the same person, for ever.
@@ -64,7 +64,11 @@ impl Identity {
         roots: RootCerts,
     ) -> anyhow::Result<Self> {
         if let (Some(issuer), Some(audience)) = (&arguments.oidc_issuer, &arguments.oidc_audience) {
-            let oidc = Oidc::new(issuer, audience, roots)?;
+            let client = arguments.oidc_client_id.as_ref().map(|id| PageClient {
+                id: id.clone(),
+                scope: arguments.oidc_scope.clone(),
+            });
+            let oidc = Oidc::new(issuer, audience, client, roots)?;
             return Ok(Self::Oidc(Arc::new(oidc)));
         }
         Ok(match &arguments.token_review_audience {
@@ -78,9 +82,24 @@ impl Identity {
         match self {
             Self::Nobody => Value::Null,
             Self::Oidc(oidc) => {
-                json!({"kind": "oidc", "issuer": oidc.issuer()})
+                json!({"kind": "oidc", "issuer": oidc.issuer(), "signIn": oidc.sign_in()})
             }
             Self::TokenReview(_) => json!({"kind": "tokenReview"}),
+        }
+    }
+
+    /// Where a page that signs people in sends what it has got; none, if it does not.
+    pub fn token_origin(&self) -> Option<String> {
+        match self {
+            Self::Oidc(oidc) => Some(oidc.sign_in()?.token_origin),
+            Self::Nobody | Self::TokenReview(_) => None,
+        }
+    }
+
+    /// Has what is needed from elsewhere fetched.
+    pub async fn prepare(&self) {
+        if let Self::Oidc(oidc) = self {
+            oidc.prepare().await;
         }
     }
 

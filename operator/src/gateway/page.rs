@@ -1,10 +1,11 @@
 //! The page for people: which requests there are, and how one goes.
 //!
 //! Files that never change while the program runs, all from here: a browser asks no other host for
-//! anything. What they show, they get from the interface [`v1`](super::v1), as any other client does.
+//! anything, but for a token where the installation has people sign in at a provider. What they show,
+//! they get from the interface [`v1`](super::v1), as any other client does.
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -20,7 +21,7 @@ const REQUEST: &str = include_str!("page/request.html");
 /// Stands in the page of a request for its identifier.
 const PLACE: &str = "{id}";
 /// What the pages need: name, content type, content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     (
         "page.css",
         "text/css; charset=utf-8",
@@ -34,14 +35,22 @@ const FILES: [(&str, &str, &str); 10] = [
     ("dom.js", SCRIPT, include_str!("page/dom.js")),
     ("follow.js", SCRIPT, include_str!("page/follow.js")),
     ("pictures.js", SCRIPT, include_str!("page/pictures.js")),
+    ("session.js", SCRIPT, include_str!("page/session.js")),
     ("words.js", SCRIPT, include_str!("page/words.js")),
 ];
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-/// Stricter than for the other pages: nothing inline, and no text becomes markup.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
-    require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Stricter than for the other pages: nothing inline, and no text becomes markup. The provider's origin
+/// is that of its token endpoint.
+fn policy(provider: Option<&str>) -> String {
+    let provider = provider.map_or_else(String::new, |origin| format!(" {origin}"));
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'{provider}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+}
 
 /// The pages and their files.
 pub fn routes() -> Router<Gateway> {
@@ -52,41 +61,57 @@ pub fn routes() -> Router<Gateway> {
                 answers::redirect(StatusCode::PERMANENT_REDIRECT, &format!("{prefix}/ui/"))
             }),
         )
-        .route(
-            "/ui/",
-            get(|headers: HeaderMap| async move { answer(&headers, HTML, LIST) }),
-        )
+        .route("/ui/", get(list))
         .route("/ui/{file}", get(file))
         .route("/ui/requests/{id}", get(request))
 }
 
 async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
     match FILES.iter().find(|(known, ..)| *known == name) {
-        Some((_, type_, content)) => answer(&headers, type_, content),
+        Some((_, type_, content)) => answer(&headers, type_, content, &policy(None)),
         None => answers::plain(StatusCode::NOT_FOUND),
     }
 }
 
+async fn list(State(gateway): State<Gateway>, headers: HeaderMap) -> Response {
+    let provider = gateway.identity.token_origin();
+    answer(&headers, HTML, LIST, &policy(provider.as_deref()))
+}
+
+async fn request(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let provider = gateway.identity.token_origin();
+    page_of(&id, &headers, &policy(provider.as_deref()))
+}
+
 /// The same page for every identifier: it asks for the request itself, and says if there is none.
-async fn request(Path(id): Path<String>, headers: HeaderMap) -> Response {
-    if let Some(id) = Id::parse(&id) {
-        return answer(&headers, HTML, &REQUEST.replace(PLACE, &id.to_string()));
+fn page_of(id: &str, headers: &HeaderMap, policy: &str) -> Response {
+    if let Some(id) = Id::parse(id) {
+        let content = REQUEST.replace(PLACE, &id.to_string());
+        return answer(headers, HTML, &content, policy);
     }
     // What somebody else has written does not come into the page.
-    let mut response = answer(&HeaderMap::new(), HTML, &REQUEST.replace(PLACE, ""));
+    let content = REQUEST.replace(PLACE, "");
+    let mut response = answer(&HeaderMap::new(), HTML, &content, policy);
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
 /// A content, unless the browser has it. It asks each time: another version of the gateway has
 /// other files.
-fn answer(headers: &HeaderMap, type_: &str, content: &str) -> Response {
-    let digest = Sha256::digest(content);
+fn answer(headers: &HeaderMap, type_: &str, content: &str, policy: &str) -> Response {
+    let digest = Sha256::new()
+        .chain_update(policy)
+        .chain_update(content)
+        .finalize();
     let tag = format!("\"{digest:x}\"");
     let fields = [
         (header::ETAG, tag.clone()),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
+        (header::CONTENT_SECURITY_POLICY, policy.to_owned()),
         (header::CONTENT_TYPE, type_.to_owned()),
     ];
     let known = headers.get(header::IF_NONE_MATCH);
@@ -170,14 +195,21 @@ mod tests {
     #[tokio::test]
     async fn a_page_says_what_it_is_and_is_sent_once() {
         let id = Id::new().to_string();
-        let first = request(Path(id.clone()), HeaderMap::new()).await;
+        let first = page_of(&id, &HeaderMap::new(), &policy(None));
         assert_eq!(first.status(), StatusCode::OK);
         assert_eq!(first.headers()[header::CONTENT_TYPE], HTML);
         let mut known = HeaderMap::new();
         known.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        let second = request(Path(id), known.clone()).await;
+        let second = page_of(&id, &known, &policy(None));
         assert_eq!(second.status(), StatusCode::NOT_MODIFIED);
-        let other = request(Path(Id::new().to_string()), known).await;
+        // Another policy is another page: a browser would go on with the old one.
+        let other = page_of(&id, &known, &policy(Some("https://iam.example.org")));
+        assert_eq!(other.status(), StatusCode::OK);
+        let said = other.headers()[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
+        assert!(said.contains("connect-src 'self' https://iam.example.org;"));
+        let other = page_of(&Id::new().to_string(), &known, &policy(None));
         assert_eq!(other.status(), StatusCode::OK);
         let none = file(Path("none.js".to_owned()), HeaderMap::new()).await;
         assert_eq!(none.status(), StatusCode::NOT_FOUND);
@@ -185,8 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_identifier_does_not_come_into_the_page() {
-        let odd = Path("<script>x</script>".to_owned());
-        let response = request(odd, HeaderMap::new()).await;
+        let response = page_of("<script>x</script>", &HeaderMap::new(), &policy(None));
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let body = axum::body::to_bytes(response.into_body(), LARGEST)
             .await

@@ -1,14 +1,14 @@
 //! Tokens of an OpenID Connect provider: its keys are fetched where its discovery document says, and
-//! kept.
+//! kept. What the page needs to sign people in there comes from the same document.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use alignment_api::{Scheme, WebUrl};
 use anyhow::{Context as _, bail};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use transfer::limits::Limits;
@@ -35,6 +35,29 @@ const LONGEST_SUBJECT: usize = 255;
 struct Discovery {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
+/// What a page needs to sign people in: authorization code with PKCE, as a public client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignIn {
+    client_id: String,
+    scope: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    /// Where the page sends the code.
+    #[serde(skip)]
+    pub token_origin: String,
+}
+
+/// The page, as the provider knows it.
+pub struct Client {
+    /// Its name there.
+    pub id: String,
+    /// What it asks for.
+    pub scope: String,
 }
 
 /// The claims that count; the others are validated while it is decoded.
@@ -55,8 +78,10 @@ pub struct Oidc {
     issuer: String,
     discovery: WebUrl,
     audience: String,
+    client: Option<Client>,
     roots: RootCerts,
     keys: Mutex<Keys>,
+    sign_in: RwLock<Option<SignIn>>,
 }
 
 impl Oidc {
@@ -64,7 +89,12 @@ impl Oidc {
     ///
     /// # Errors
     /// If the address is none.
-    pub fn new(issuer: &str, audience: &str, roots: RootCerts) -> anyhow::Result<Self> {
+    pub fn new(
+        issuer: &str,
+        audience: &str,
+        client: Option<Client>,
+        roots: RootCerts,
+    ) -> anyhow::Result<Self> {
         signature::install();
         let base = WebUrl::parse(issuer)
             .map_err(|problem| anyhow::anyhow!("--oidc-issuer {issuer}: {problem}"))?;
@@ -82,14 +112,37 @@ impl Oidc {
             issuer: issuer.to_owned(),
             discovery,
             audience: audience.to_owned(),
+            client,
             roots,
             keys: Mutex::default(),
+            sign_in: RwLock::default(),
         })
     }
 
     /// Its address.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// How the page signs people in; none, if it does not, or if the provider has not been heard yet.
+    pub fn sign_in(&self) -> Option<SignIn> {
+        let known = self.sign_in.read().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
+    /// Asks the provider until it has answered once, so that nobody has to wait for it later.
+    pub async fn prepare(&self) {
+        loop {
+            let mut keys = self.keys.lock().await;
+            if keys.set.is_none() {
+                self.refresh(&mut keys).await;
+            }
+            if keys.set.is_some() {
+                return;
+            }
+            drop(keys);
+            tokio::time::sleep(FETCH_EVERY).await;
+        }
     }
 
     /// Who a token was given to.
@@ -127,16 +180,7 @@ impl Oidc {
         let known = keys.set.as_deref().and_then(|set| find(set, id));
         let may_ask = keys.tried.is_none_or(|at| at.elapsed() > FETCH_EVERY);
         if (old || known.is_none()) && may_ask {
-            keys.tried = Some(Instant::now());
-            match self.fetch().await {
-                Ok(set) => {
-                    keys.set = Some(Arc::new(set));
-                    keys.fetched = Some(Instant::now());
-                }
-                Err(problem) => {
-                    tracing::warn!(problem, issuer = self.issuer, "keys of the issuer not read");
-                }
-            }
+            self.refresh(&mut keys).await;
         }
         match (&keys.set, keys.set.as_deref().and_then(|set| find(set, id))) {
             (_, Some(key)) => Ok(key),
@@ -149,7 +193,25 @@ impl Oidc {
         }
     }
 
-    async fn fetch(&self) -> Result<JwkSet, String> {
+    async fn refresh(&self, keys: &mut Keys) {
+        keys.tried = Some(Instant::now());
+        match self.fetch().await {
+            Ok((found, set)) => {
+                keys.set = Some(Arc::new(set));
+                keys.fetched = Some(Instant::now());
+                let sign_in = self
+                    .client
+                    .as_ref()
+                    .and_then(|client| sign_in(client, found));
+                *self.sign_in.write().unwrap_or_else(PoisonError::into_inner) = sign_in;
+            }
+            Err(problem) => {
+                tracing::warn!(problem, issuer = self.issuer, "keys of the issuer not read");
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<(Discovery, JwkSet), String> {
         let (discovery, issuer, roots) = (
             self.discovery.clone(),
             self.issuer.clone(),
@@ -167,13 +229,28 @@ impl Oidc {
             {
                 return Err("jwks_uri: is not https".to_owned());
             }
-            read(&keys, &roots)
+            let set = read(&keys, &roots)?;
+            Ok((found, set))
         });
         match asked.await {
             Ok(answer) => answer,
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// None, if an address is missing or none.
+fn sign_in(client: &Client, found: Discovery) -> Option<SignIn> {
+    let authorization_endpoint = found.authorization_endpoint?;
+    let token_endpoint = found.token_endpoint?;
+    WebUrl::parse(&authorization_endpoint).ok()?;
+    Some(SignIn {
+        client_id: client.id.clone(),
+        scope: client.scope.clone(),
+        token_origin: WebUrl::parse(&token_endpoint).ok()?.origin().to_string(),
+        authorization_endpoint,
+        token_endpoint,
+    })
 }
 
 fn read<T: serde::de::DeserializeOwned + Send + 'static>(

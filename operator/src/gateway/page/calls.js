@@ -1,17 +1,11 @@
-// Calls of the gateway's interface, and the caller's token. Nothing is sent to another host.
+// Calls of the gateway's interface. Nothing is sent to another host.
+
+import { token } from './session.js';
 
 const ROOT = new URL('../', import.meta.url);
-const KEY = 'voluba-align-token';
 
 /** The address of a path of this host, also below the prefix of a proxy. */
 export const address = (path) => new URL(path, ROOT);
-
-/** The caller's token: in this tab, for as long as it is open. */
-export const token = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (text) => sessionStorage.setItem(KEY, text),
-  forget: () => sessionStorage.removeItem(KEY),
-};
 
 /** Why a call has no answer: `status` is 0 if nobody answered. */
 export class Problem extends Error {
@@ -27,7 +21,8 @@ export class Problem extends Error {
  */
 export async function call(path, { method = 'GET', headers = {}, body, signed = false } = {}) {
   const all = new Headers(headers);
-  if (signed && token.get()) all.set('Authorization', `Bearer ${token.get()}`);
+  const own = signed ? await token() : null;
+  if (own) all.set('Authorization', `Bearer ${own}`);
   if (body !== undefined) all.set('Content-Type', 'application/json');
   let response;
   try {

@@ -1,7 +1,8 @@
 // The page with the caller's own requests: signing in, the list, a new request.
 
-import { address, call, Problem, token } from './calls.js';
+import { address, call, Problem } from './calls.js';
 import { $, complain, html, icon, say } from './dom.js';
+import { arrive, ask, canAsk, forget, hostOf, paste, signedIn } from './session.js';
 import { ago, isFinal, kindWord, moment, nameOf, stageWord } from './words.js';
 
 // Milliseconds until the next look, while something waits or runs and when nothing does.
@@ -36,15 +37,24 @@ async function start() {
     setTimeout(start, PAUSE);
     return;
   }
-  if (identity === null) show('nobody');
-  else if (token.get()) enter();
-  else askForToken();
+  if (identity === null) return show('nobody');
+  try {
+    if (await arrive()) return enterByHand();
+  } catch (error) {
+    complain(error);
+  }
+  if (signedIn()) enter();
+  else askToSignIn();
 }
 
-function askForToken() {
+function askToSignIn() {
+  const byHand = !canAsk(identity);
+  $('ask').hidden = byHand;
+  $('by-hand').open = byHand;
+  if (!byHand) say($('ask'), `Sign in at ${hostOf(identity.issuer)}`);
   say($('sign-in-how'), identity.kind === 'oidc'
-    ? `Paste a token that ${identity.issuer} has given you.`
-    : 'Paste a token of an account of the cluster.');
+    ? `One that ${identity.issuer} has given you.`
+    : 'One of an account of the cluster.');
   show('sign-in');
 }
 
@@ -62,13 +72,13 @@ function enterByHand() {
 }
 
 function leave() {
-  token.forget();
+  forget();
   newest += 1;
   clearTimeout(timer);
   rows.clear();
   $('requests').replaceChildren();
-  askForToken();
-  $('token').focus();
+  askToSignIn();
+  ($('ask').hidden ? $('token') : $('ask')).focus();
 }
 
 function row(view) {
@@ -137,7 +147,7 @@ async function refresh() {
     if (problem.status === 401 || problem.status === 403) return leave();
     pause = Math.max(pause, problem.retryAfter * 1000);
   }
-  if (!document.hidden && token.get()) timer = setTimeout(refresh, pause);
+  if (!document.hidden && signedIn()) timer = setTimeout(refresh, pause);
 }
 
 async function submit() {
@@ -187,8 +197,9 @@ function on(id, event, act) {
   });
 }
 
+on('ask', 'click', () => ask(identity).catch(complain));
 on('sign-in-form', 'submit', () => {
-  token.set($('token').value.trim());
+  paste($('token').value.trim());
   $('token').value = '';
   enterByHand();
 });

@@ -1,10 +1,11 @@
 // The page of one request: where it stands, and what came of it.
 
-import { address, call, Problem, token } from './calls.js';
+import { address, call, Problem } from './calls.js';
 import { curveIn } from './curve.js';
 import { $, complain, copy, copyButton, html, icon, link, once, say } from './dom.js';
 import { follow } from './follow.js';
 import { pictures } from './pictures.js';
+import { signedIn } from './session.js';
 import * as words from './words.js';
 
 const ID = decodeURIComponent(location.pathname.split('/').filter(Boolean).at(-1));
@@ -145,8 +146,8 @@ function draw(view) {
   drawCourse(curve ?? []);
   drawFiles(result ?? null);
   drawMatrix(result?.transformationMatrix ?? null);
-  $('cancel').hidden = !token.get() || words.isFinal(phase);
-  $('delete').hidden = !token.get();
+  $('cancel').hidden = !signedIn() || words.isFinal(phase);
+  $('delete').hidden = !signedIn();
 }
 
 // The pictures may come a moment after the end, which is the last that is told by itself.
