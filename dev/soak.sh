@@ -31,7 +31,7 @@ load() { # test...
 }
 
 gateway() { # test...
-  [ $# -gt 0 ] || set -- polling:: tokens:: service:: v0::
+  [ $# -gt 0 ] || set -- polling:: tokens:: service:: v0:: v1:: callers:: followed:: gateway_crashes::
   VOLUBA_SOAK=1 dev/with-control-plane.sh \
     cargo test --release --locked -p operator --test control_plane -- --nocapture --test-threads=1 "$@"
 }
