@@ -156,6 +156,8 @@ step "gateway done"
 for file in "$ROOT"/examples/wrong/*.yaml; do test_wrong "$file"; done
 step "wrong requests done"
 test_lifecycle
+# The next part installs another one.
+check "the operator was never restarted meanwhile" operator_never_restarted
 step "interrupted requests done"
 test_missing_image
 step "missing image told"

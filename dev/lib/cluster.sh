@@ -66,7 +66,7 @@ start() { # name command...
   echo $! > "$RUN/$name.pid"
   # Until it has become the command, the new process looks like this script, hence not like the
   # component: on a busy machine that was taken for its end.
-  for _ in $(seq 1 500); do
+  for _ in $(seq 1 6000); do
     ! component_pid "$name" >/dev/null || break
     kill -0 $! 2>/dev/null || break
     sleep 0.01
@@ -78,7 +78,8 @@ wait_for() { # component seconds command...
   local name=$1 end=$((SECONDS + $2))
   shift 2
   until "$@" >/dev/null 2>&1; do
-    if ! component_pid "$name" >/dev/null; then
+    # While one program takes the place of another, its command line is empty for a moment.
+    if ! component_pid "$name" >/dev/null && sleep 0.5 && ! component_pid "$name" >/dev/null; then
       tail -n 5 "$LOGS/$name.log" >&2
       die "$name ended; its log is $LOGS/$name.log"
     fi

@@ -24,7 +24,9 @@ mount --bind "$NODE" "$NODE"
 mount --make-rshared "$NODE"
 
 ip link set lo up
-ip link add pods type bridge
+# A bridge without an address of its own takes the lowest one of its ports: with a new pod, the others would
+# go on sending to the old one, for eight seconds.
+ip link add pods address 02:00:00:00:00:01 type bridge
 ip address add "$POD_NETWORK.1/24" dev pods
 # The ClusterIP of the service "kubernetes"; the API server listens there itself.
 ip address add "$SERVICE_NETWORK.1/32" dev pods
