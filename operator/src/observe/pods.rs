@@ -356,6 +356,25 @@ mod tests {
     }
 
     #[test]
+    fn what_its_volumes_take_from_elsewhere_is_read() {
+        let mut pod = pod("a");
+        pod.spec = serde_json::from_value(json!({"containers": [], "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            {"name": "credentials", "secret": {"secretName": "s",
+                "items": [{"key": "bearer-token", "path": "x"}]}},
+            {"name": "authorities", "configMap": {"name": "c",
+                "items": [{"key": "ca-bundle.crt", "path": "y"}]}}]}))
+        .unwrap();
+        let needs = PodView::of(&pod).unwrap().needs;
+        let needs: Vec<_> = needs
+            .iter()
+            .map(|needed| (needed.kind, needed.name.as_str(), needed.key.as_str()))
+            .collect();
+        let secret = ("Secret", "s", "bearer-token");
+        assert_eq!(needs, [secret, ("ConfigMap", "c", "ca-bundle.crt")]);
+    }
+
+    #[test]
     fn a_pod_that_only_carries_the_label_is_none_of_ours() {
         let mut stranger = pod("a");
         stranger.metadata.owner_references = None;

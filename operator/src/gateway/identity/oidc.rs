@@ -199,10 +199,11 @@ impl Oidc {
             Ok((found, set)) => {
                 keys.set = Some(Arc::new(set));
                 keys.fetched = Some(Instant::now());
+                let own = self.discovery.origin().scheme();
                 let sign_in = self
                     .client
                     .as_ref()
-                    .and_then(|client| sign_in(client, found));
+                    .and_then(|client| sign_in(client, found, own));
                 *self.sign_in.write().unwrap_or_else(PoisonError::into_inner) = sign_in;
             }
             Err(problem) => {
@@ -239,15 +240,19 @@ impl Oidc {
     }
 }
 
-/// None, if an address is missing or none.
-fn sign_in(client: &Client, found: Discovery) -> Option<SignIn> {
+/// None, if an address is missing, is none, or is less safe than the provider's own.
+fn sign_in(client: &Client, found: Discovery, own: Scheme) -> Option<SignIn> {
+    let parse = |text: &str| {
+        let url = WebUrl::parse(text).ok()?;
+        (own != Scheme::Https || url.origin().scheme() == Scheme::Https).then_some(url)
+    };
     let authorization_endpoint = found.authorization_endpoint?;
     let token_endpoint = found.token_endpoint?;
-    WebUrl::parse(&authorization_endpoint).ok()?;
+    parse(&authorization_endpoint)?;
     Some(SignIn {
         client_id: client.id.clone(),
         scope: client.scope.clone(),
-        token_origin: WebUrl::parse(&token_endpoint).ok()?.origin().to_string(),
+        token_origin: parse(&token_endpoint)?.origin().to_string(),
         authorization_endpoint,
         token_endpoint,
     })
@@ -305,5 +310,36 @@ fn why(kind: &jsonwebtoken::errors::ErrorKind) -> String {
         ErrorKind::MissingRequiredClaim(claim) => format!("has no claim `{claim}`"),
         ErrorKind::InvalidSignature => "has a wrong signature".to_owned(),
         _ => "cannot be verified".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_sent_to_addresses_that_are_as_safe_as_the_provider() {
+        let client = Client {
+            id: "page".to_owned(),
+            scope: "openid".to_owned(),
+        };
+        let origin_of = |authorization: Option<&str>, token: Option<&str>, own| {
+            let found = Discovery {
+                issuer: String::new(),
+                jwks_uri: String::new(),
+                authorization_endpoint: authorization.map(Into::into),
+                token_endpoint: token.map(Into::into),
+            };
+            sign_in(&client, found, own).map(|sign_in| sign_in.token_origin)
+        };
+        let (safe, plain) = (Some("https://a.example/x"), Some("http://b.example/y"));
+        let found = Some("https://a.example".to_owned());
+        assert_eq!(origin_of(safe, safe, Scheme::Https), found);
+        assert_eq!(origin_of(plain, safe, Scheme::Http), found);
+        for (authorization, token) in [(plain, safe), (safe, plain), (None, safe), (safe, None)] {
+            assert_eq!(origin_of(authorization, token, Scheme::Https), None);
+        }
+        let script = Some("javascript:alert(1)");
+        assert_eq!(origin_of(script, safe, Scheme::Http), None);
     }
 }
