@@ -207,4 +207,14 @@ impl Scene {
     pub(crate) fn tries(&self, call: Call) -> usize {
         self.server.count(call)
     }
+
+    /// Whether so many calls have come. On a busy machine the server reads some when their client has
+    /// left already.
+    pub(crate) fn were_tried(&self, call: Call, times: usize) -> bool {
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.tries(call) < times && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.tries(call) == times
+    }
 }
