@@ -9,8 +9,11 @@ digest() { python3 -c "$PROGRAM" "$ROOT/dev/lib" "$1"; } # archive
 
 images=("$@")
 [ $# -gt 0 ] || images=(aligner operator)
+# The commit is a label of the images.
+commit=$(git -C "$ROOT" rev-parse HEAD)
 for copy in first second-of-another-length; do
   git clone --quiet --no-hardlinks "$ROOT" "$WORK/$copy/source"
+  git -C "$WORK/$copy/source" -c advice.detachedHead=false checkout --quiet "$commit"
   "$WORK/$copy/source/dev/build-images.sh" --clean --into "$WORK/$copy/images" "${images[@]}"
 done
 differ=0
