@@ -16,9 +16,8 @@ TARGET=$architecture-unknown-linux-gnu
 if [ "$architecture" != "$(uname -m)" ]; then
   compiler=$architecture-linux-gnu-gcc
   if ! command -v "$compiler" >/dev/null; then
-    debian=${2/arm64/arm64-cross} debian=${debian/#amd64/amd64-cross}
     apt-get update -qq
-    apt-get install -qq --no-install-recommends "gcc-${architecture/_/-}-linux-gnu" "libc6-dev-$debian" >/dev/null
+    apt-get install -qq --no-install-recommends "gcc-${architecture/_/-}-linux-gnu" "libc6-dev-$2-cross" >/dev/null
   fi
   variable=${TARGET//-/_}
   export "CC_$variable=$compiler" "CARGO_TARGET_${variable^^}_LINKER=$compiler"

@@ -20,11 +20,11 @@ done
 # The aligner sets this and starts itself anew, which the kernel does not do for a program of another machine.
 export MALLOC_MMAP_THRESHOLD_=1048576
 emulated() { qemu-aarch64-static "$WORK/$1" "${@:2}"; }
-own() { cargo run --quiet --locked --manifest-path "$ROOT/Cargo.toml" -p aligner -- "$@"; }
+own() { cargo run --quiet --locked --manifest-path "$ROOT/Cargo.toml" -p "$1" -- "${@:2}"; }
 
-same_output() { diff <(emulated "$@") <(cargo run --quiet --locked --manifest-path "$ROOT/Cargo.toml" -p "$1" -- "${@:2}"); }
+same_output() { diff <(emulated "$@") <(own "$@"); }
 same_example() {
-  (cd "$ROOT" && emulated aligner demo --output "$WORK/arm64" && own demo --output "$WORK/own") > "$WORK/log" 2>&1 \
+  (cd "$ROOT" && emulated aligner demo --output "$WORK/arm64" && own aligner demo --output "$WORK/own") > "$WORK/log" 2>&1 \
     || { tail -n 5 "$WORK/log"; return 1; }
   [ "$(find "$WORK/own" -type f | wc -l)" -ge 8 ] && diff -r "$WORK/arm64" "$WORK/own"
 }

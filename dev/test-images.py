@@ -17,13 +17,14 @@ from cyclonedx.validation.json import JsonStrictValidator
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "dev" / "lib"))
 from linked import linked  # noqa: E402
+from oci_image import ARCHITECTURES  # noqa: E402
 from oci_archive import Archive, linked_packages, section  # noqa: E402
 
 # Megabytes, compressed.
 LARGEST = {"operator": 15, "aligner": 10}
 # As OCI names them: their numbers in an ELF program (EM_X86_64, EM_AARCH64).
 MACHINES = {"amd64": 62, "arm64": 183}
-OWN = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+OWN = ARCHITECTURES[platform.machine()]
 TITLE = "org.opencontainers.image."
 LABELS = {TITLE + name for name in ("title", "description", "licenses", "version", "revision")}
 outcomes = []

@@ -125,6 +125,7 @@ test_wrong_values() {
   check "a template outside the claim is refused" refused --set 'templates[0].name=a,templates[0].path=../a'
   check "an origin with a path is refused" refused --set 'allowedOrigins[0].origin=https://a.example/b'
   check "a page's origin that is a pattern is refused" refused --set 'gateway.corsOrigins[0]=https://*.example.org'
+  check "a page that signs people in without a provider is refused" refused --set gateway.identity.oidc.clientId=page
   check "another answer about the unknown is refused" refused --set gateway.unknownRequest=pending
   check "more images than a request can have are refused" refused --set admissionPolicy.maxImages=17
   check "two default templates are refused" refused \

@@ -13,7 +13,7 @@ use transfer::RootCerts;
 use transfer::token::Token;
 
 use crate::cli::GatewayArguments;
-use oidc::{Client as PageClient, Oidc};
+use oidc::{Oidc, PageClient};
 use token_review::TokenReviews;
 
 /// Whoever a token was given to: the same text for the same person, for ever.

@@ -53,7 +53,7 @@ pub struct SignIn {
 }
 
 /// The page, as the provider knows it.
-pub struct Client {
+pub struct PageClient {
     /// Its name there.
     pub id: String,
     /// What it asks for.
@@ -78,7 +78,7 @@ pub struct Oidc {
     issuer: String,
     discovery: WebUrl,
     audience: String,
-    client: Option<Client>,
+    client: Option<PageClient>,
     roots: RootCerts,
     keys: Mutex<Keys>,
     sign_in: RwLock<Option<SignIn>>,
@@ -92,7 +92,7 @@ impl Oidc {
     pub fn new(
         issuer: &str,
         audience: &str,
-        client: Option<Client>,
+        client: Option<PageClient>,
         roots: RootCerts,
     ) -> anyhow::Result<Self> {
         signature::install();
@@ -241,7 +241,7 @@ impl Oidc {
 }
 
 /// None, if an address is missing, is none, or is less safe than the provider's own.
-fn sign_in(client: &Client, found: Discovery, own: Scheme) -> Option<SignIn> {
+fn sign_in(client: &PageClient, found: Discovery, own: Scheme) -> Option<SignIn> {
     let parse = |text: &str| {
         let url = WebUrl::parse(text).ok()?;
         (own != Scheme::Https || url.origin().scheme() == Scheme::Https).then_some(url)
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_page_is_sent_to_addresses_that_are_as_safe_as_the_provider() {
-        let client = Client {
+        let client = PageClient {
             id: "page".to_owned(),
             scope: "openid".to_owned(),
         };
