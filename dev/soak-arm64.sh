@@ -18,7 +18,7 @@ for name in aligner operator; do
   chmod +x "$WORK/$name"
 done
 # The aligner sets this and starts itself anew, which the kernel does not do for a program of another machine.
-export MALLOC_MMAP_THRESHOLD_=1048576
+export MALLOC_MMAP_THRESHOLD_=262144
 emulated() { qemu-aarch64-static "$WORK/$1" "${@:2}"; }
 own() { cargo run --quiet --locked --manifest-path "$ROOT/Cargo.toml" -p "$1" -- "${@:2}"; }
 

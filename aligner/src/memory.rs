@@ -20,7 +20,7 @@ use crate::{
 /// Code and buffers that a run comes to need beyond what the process holds before it.
 const BASE_BYTES: u64 = 2 << 20;
 /// What the many small blocks of the depth solver leave behind.
-const BASE_BYTES_DEPTH: u64 = 3 << 20;
+const BASE_BYTES_DEPTH: u64 = 3 << 19;
 /// The depth solver, per voxel: an array of states.
 const DEPTH_PER_VOXEL: u64 = 1;
 /// The depth solver, per grey voxel in thousandths of a byte: L in double precision, links, the coarser
@@ -45,9 +45,9 @@ const POINT: u64 = 28;
 /// Its column: place and length. Columns are held until thickness and layers have been made.
 const COLUMN: u64 = 8;
 /// `report.html` of an alignment: its pictures, as pixels, as PNG and as text.
-const PAGE_BYTES: u64 = 11 << 20;
-/// The same of a depth map alone, with fewer pictures; measured.
-const DEPTH_PAGE_BYTES: u64 = 2 << 20;
+const PAGE_BYTES: u64 = 7 << 20;
+/// The same of a depth map alone, which is drawn plane by plane; measured.
+const DEPTH_PAGE_BYTES: u64 = 3 << 19;
 
 /// What a prediction is made from: headers, and what follows from them.
 pub struct Plan {

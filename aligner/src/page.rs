@@ -15,7 +15,6 @@ pub use depth::{DepthSubject, render_depth};
 pub use small::{NamedPicture, small_depth_pictures, small_pictures};
 
 use alignment_api::Report;
-use rayon::prelude::*;
 
 use crate::{
     affine::Affine,
@@ -61,22 +60,22 @@ const LEVELS: [f32; 3] = [0.02, 0.5, 0.98];
 const PATCH: [u8; 3] = [255, 176, 0];
 const TEMPLATE: [u8; 3] = [0, 200, 255];
 
-/// One plane: background with the lines of both depths, before and after, both depths in tiles, and the
-/// Jacobian.
+/// One plane, as text for the page.
 struct Plane {
-    slice: Slice,
-    before: Picture,
+    /// Background with the lines of both depths, before and after, and both depths in tiles.
+    depths: String,
+    /// The change of volume.
+    jacobian: String,
+    /// Background with lines after the registration, for the preview.
     after: Picture,
-    tiles: Picture,
-    jacobian: Picture,
 }
 
 /// Draws and writes the page of a report.
 pub fn render(report: &Report, subject: &Subject) -> Page {
     let jacobian = central_jacobian(subject.forward);
     let planes: Vec<Plane> = Slice::three(&subject.depth.grid, centre(subject.depth), SIDE)
-        .into_par_iter()
-        .map(|slice| draw(slice, subject, &jacobian))
+        .into_iter()
+        .map(|slice| draw(&slice, subject, &jacobian))
         .collect();
     let after: Vec<&Picture> = planes.iter().map(|plane| &plane.after).collect();
     let preview = Picture::side_by_side(&after).png();
@@ -106,17 +105,17 @@ fn centre(depth: &Volume<f32>) -> [usize; 3] {
     })
 }
 
-fn draw(slice: Slice, subject: &Subject, jacobian: &Volume<f32>) -> Plane {
-    let sampled = Sampled::of(&slice, subject);
+fn draw(slice: &Slice, subject: &Subject, jacobian: &Volume<f32>) -> Plane {
+    let sampled = Sampled::of(slice, subject);
     let [before, after] = sampled.lined(slice.size());
-    let jacobian = slice.sample(interpolator(jacobian));
     let tiles = checkerboard(slice.size(), &sampled.patch, &sampled.after);
+    let tiles = Picture::coloured(slice.size(), &tiles, depth_grey);
+    let jacobian = slice.sample(interpolator(jacobian));
+    let jacobian = Picture::coloured(slice.size(), &jacobian, jacobian_colour);
     Plane {
-        before,
+        depths: sections::depths(slice, &after, &before, &tiles),
+        jacobian: sections::jacobian(slice, &jacobian),
         after,
-        tiles: Picture::coloured(slice.size(), &tiles, depth_grey),
-        jacobian: Picture::coloured(slice.size(), &jacobian, jacobian_colour),
-        slice,
     }
 }
 

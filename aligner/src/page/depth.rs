@@ -4,7 +4,6 @@
 use std::fmt::Write;
 
 use alignment_api::InputFile;
-use rayon::prelude::*;
 
 use super::{
     SIDE, centre, chart, interpolator,
@@ -37,19 +36,18 @@ pub struct DepthSubject<'a> {
     pub warnings: &'a [String],
 }
 
-/// One plane: the segmentation with the lines of depth, and the validity.
+/// One plane, as text for the page: the segmentation with the lines of depth, and the validity.
 struct Plane {
-    slice: Slice,
-    lines: Picture,
-    validity: Picture,
+    lines: String,
+    validity: String,
 }
 
 /// Draws and writes the page.
 pub fn render_depth(subject: &DepthSubject) -> String {
     let depth = &subject.maps.depth;
     let planes: Vec<Plane> = Slice::three(&depth.grid, centre(depth), SIDE)
-        .into_par_iter()
-        .map(|slice| draw(slice, subject))
+        .into_iter()
+        .map(|slice| draw(&slice, subject))
         .collect();
     let version = env!("CARGO_PKG_VERSION");
     let mut page = head(
@@ -68,12 +66,12 @@ pub fn render_depth(subject: &DepthSubject) -> String {
     page.push_str(
         ".\nWhere they meet without white matter or CSF between them, a surface is missing.</p>\n",
     );
-    pictures(&mut page, &planes, "depth", |plane| &plane.lines);
+    pictures(&mut page, &planes, |plane| &plane.lines);
     page.push_str(
         "<h2>Validity</h2>\n<p>How much of each value is known: green all of it, red nothing. Near the \
          border of the image the rest of a column is missing.</p>\n",
     );
-    pictures(&mut page, &planes, "validity", |plane| &plane.validity);
+    pictures(&mut page, &planes, |plane| &plane.validity);
     let _ = write!(
         page,
         "<h2>Thickness</h2>\n<div class=\"charts\"><div><p>Over the cortex, where it is known.</p>{}</div></div>\n\
@@ -84,17 +82,23 @@ pub fn render_depth(subject: &DepthSubject) -> String {
     page
 }
 
-fn draw(slice: Slice, subject: &DepthSubject) -> Plane {
+fn draw(slice: &Slice, subject: &DepthSubject) -> Plane {
     let (tissues, maps) = (subject.tissues, subject.maps);
     let (tissue, validity) = (tissue_finder(tissues), interpolator(&maps.validity));
     let known = slice.sample(|point| match tissue(point) {
         Some(Tissue::Grey) => validity(point),
         _ => f32::NAN,
     });
+    let figure = |picture: Picture, what| {
+        let words = format!("{what}, {}", caption(slice));
+        view(slice, &image(&picture, what, &words))
+    };
     Plane {
-        lines: lined(&slice, tissues, &maps.depth),
-        validity: Picture::coloured(slice.size(), &known, validity_colour),
-        slice,
+        validity: figure(
+            Picture::coloured(slice.size(), &known, validity_colour),
+            "validity",
+        ),
+        lines: figure(lined(slice, tissues, &maps.depth), "depth"),
     }
 }
 
@@ -150,12 +154,9 @@ fn validity_colour(validity: f32) -> [u8; 3] {
     }
 }
 
-fn pictures(page: &mut String, planes: &[Plane], what: &str, picture: fn(&Plane) -> &Picture) {
+fn pictures(page: &mut String, planes: &[Plane], figure: fn(&Plane) -> &str) {
     page.push_str("<div class=\"planes\">\n");
-    for plane in planes {
-        let words = format!("{what}, {}", caption(&plane.slice));
-        page.push_str(&view(&plane.slice, &image(picture(plane), what, &words)));
-    }
+    planes.iter().for_each(|plane| page.push_str(figure(plane)));
     page.push_str("</div>\n");
 }
 

@@ -78,18 +78,24 @@ fn pictures(page: &mut String, planes: &[Plane]) {
          <input type=\"radio\" name=\"show\" id=\"show-tiles\"><label for=\"show-tiles\">checkerboard, after</label>\n\
          <div class=\"planes\">\n"
     );
-    for plane in planes {
-        let caption = caption(&plane.slice);
-        let views = image(&plane.after, "after", &format!("{caption}, after"))
-            + &image(&plane.before, "before", &format!("{caption}, before"))
-            + &image(
-                &plane.tiles,
-                "tiles",
-                &format!("{caption}, both depths in tiles"),
-            );
-        page.push_str(&view(&plane.slice, &views));
-    }
+    planes.iter().for_each(|plane| page.push_str(&plane.depths));
     page.push_str("</div>\n");
+}
+
+/// The pictures of a plane that are shown by turns.
+pub(super) fn depths(slice: &Slice, after: &Picture, before: &Picture, tiles: &Picture) -> String {
+    let caption = caption(slice);
+    let views = image(after, "after", &format!("{caption}, after"))
+        + &image(before, "before", &format!("{caption}, before"))
+        + &image(tiles, "tiles", &format!("{caption}, both depths in tiles"));
+    view(slice, &views)
+}
+
+/// The change of volume in a plane.
+pub(super) fn jacobian(slice: &Slice, picture: &Picture) -> String {
+    let caption = format!("Jacobian, {}", slice.name());
+    let image = image(picture, "jacobian", &caption);
+    format!("<figure>{image}<figcaption>{caption}</figcaption></figure>\n")
 }
 
 pub(super) fn caption(slice: &Slice) -> String {
@@ -230,14 +236,9 @@ fn charts(page: &mut String, report: &Report, planes: &[Plane], histogram: &Hist
         chart::residuals(&report.levels),
         chart::bars(histogram),
     );
-    for plane in planes {
-        let caption = format!("Jacobian, {}", plane.slice.name());
-        let _ = writeln!(
-            page,
-            "<figure>{}<figcaption>{caption}</figcaption></figure>",
-            image(&plane.jacobian, "jacobian", &caption)
-        );
-    }
+    planes
+        .iter()
+        .for_each(|plane| page.push_str(&plane.jacobian));
     page.push_str("</div>\n");
 }
 
