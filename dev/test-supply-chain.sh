@@ -70,7 +70,7 @@ none_found() { # package that we do not use; the check also looks for crates tha
   (advisories "$WORK/databases-$1" "$WORK/made-$1")
 }
 check "an advisory on one of our crates is found" made_advisory_found rustls
-python3 dev/supply/pin-advisories.py unpin "$WORK/pinned" > "$WORK/unknown"
+dev/supply/pin-advisories.py unpin "$WORK/pinned" > "$WORK/unknown"
 commit_database "$WORK/pinned"
 pinned_holds() { # as if no version had been mended: what was taken must say the package is affected
   cp -r "$WORK/pinned" "$WORK/unmended"
@@ -79,6 +79,10 @@ pinned_holds() { # as if no version had been mended: what was taken must say the
   ! (advisories "$WORK/databases-unmended" "$WORK/unmended") > "$WORK/log" && grep -q 'RUSTSEC-2026-0285' "$WORK/log" || { cat "$WORK/log"; return 1; }
 }
 check "an advisory that was taken from the database is found" pinned_holds
+takes_advisory() { dev/supply/pin-advisories.py pin "$WORK/made-rustls" | grep -qx 'id = "RUSTSEC-2020-9999"'; }
+check "what is taken of a database holds its advisories" takes_advisory
+takes_nothing_else() { ! dev/supply/pin-advisories.py pin "$WORK" > "$WORK/log" 2>&1 && grep -q 'no clone of the RustSec database' "$WORK/log"; }
+check "a folder that is no such database is refused" takes_nothing_else
 check "no crate was taken back by its author; an advisory on another crate is none on ours" none_found not-a-crate-of-ours
 
 NOT_CHECKED=0

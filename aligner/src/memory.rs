@@ -44,8 +44,9 @@ const LABEL: u64 = 4;
 const POINT: u64 = 28;
 /// Its column: place and length. Columns are held until thickness and layers have been made.
 const COLUMN: u64 = 8;
-/// `report.html` of an alignment: its pictures, as pixels, as PNG and as text.
-const PAGE_BYTES: u64 = 7 << 20;
+/// `report.html` of an alignment: its pictures as text, and those planes as pixels that are being drawn;
+/// measured with two threads.
+const PAGE_BYTES: u64 = 9 << 20;
 /// The same of a depth map alone, which is drawn plane by plane; measured.
 const DEPTH_PAGE_BYTES: u64 = 3 << 19;
 

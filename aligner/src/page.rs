@@ -15,6 +15,7 @@ pub use depth::{DepthSubject, render_depth};
 pub use small::{NamedPicture, small_depth_pictures, small_pictures};
 
 use alignment_api::Report;
+use rayon::prelude::*;
 
 use crate::{
     affine::Affine,
@@ -74,7 +75,7 @@ struct Plane {
 pub fn render(report: &Report, subject: &Subject) -> Page {
     let jacobian = central_jacobian(subject.forward);
     let planes: Vec<Plane> = Slice::three(&subject.depth.grid, centre(subject.depth), SIDE)
-        .into_iter()
+        .into_par_iter()
         .map(|slice| draw(&slice, subject, &jacobian))
         .collect();
     let after: Vec<&Picture> = planes.iter().map(|plane| &plane.after).collect();

@@ -46,9 +46,11 @@ def facts(advisory):
 
 def pin(clone):
     """Prints the facts of all advisories on our crates."""
+    if not (clone / "crates").is_dir():
+        sys.exit(f"{clone}: no clone of the RustSec database, it has no folder crates")
     files = (path for name in crates() for path in (clone / "crates" / name).glob("RUSTSEC-*.md"))
     found = sorted((facts(front_matter(path.read_text())) for path in files), key=lambda one: one["advisory"]["id"])
-    newest = max(one["advisory"]["date"] for one in found)
+    newest = max((one["advisory"]["date"] for one in found), default="")
     print("# What the RustSec database (https://rustsec.org, CC0) says of the crates in Cargo.lock.")
     print("# Written by dev/supply/pin-advisories.py.")
     print(f"newest = {json.dumps(newest)}")
