@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use super::components::{CSF, GREY, WHITE};
-use super::sheet::{neighbours, position};
+use super::sheet::{all_neighbours, neighbours, position};
 use crate::wide::wide;
 
 /// A surface on the grid edge from a grey voxel to a neighbour.
@@ -25,6 +25,13 @@ pub(super) struct Crossing {
     pub(super) white: bool,
     /// Distance from the grey voxel in spacings, [`NEAREST`] to 1.
     pub(super) distance: f32,
+}
+
+/// A grid edge from a grey voxel to another tissue.
+struct Edge {
+    voxel: usize,
+    direction: u8,
+    other: usize,
 }
 
 /// Standard deviation of G, in units of √(largest spacing · spacing of the axis), for a sheet of
@@ -43,12 +50,17 @@ const SUM: [(f32, f64); 2] = [(2.0, 1.0), (-1.0, 4.0)];
 /// Closest that a surface comes to a grey voxel's centre, in spacings; bounds the stencil weights.
 const NEAREST: f32 = 0.02;
 
-/// Voxels along each side of a brick. Its smoothed copy fits in the cache of a core, and its rows, one
-/// voxel longer on either side, are two of [`Run`].
+/// Voxels along each side of a brick.
 const BRICK: usize = 30;
 
-/// Voxels of a row that are filtered together, in registers.
-type Run = [f32; 16];
+/// Those of a row along x, with one more on either side.
+const ROW: usize = BRICK + 2;
+
+/// Filtered in registers.
+type Row = [f32; ROW];
+
+/// Numbers between two slices, so that they do not fall on the same lines of a cache.
+const GAP: usize = 16;
 
 /// Every edge from grey to another tissue, ordered by brick.
 ///
@@ -66,28 +78,53 @@ pub(super) fn crossings(
     let bricks = shape.map(|size| size.div_ceil(BRICK));
     (0..bricks.iter().product())
         .into_par_iter()
-        .flat_map_iter(|brick| {
+        .map_init(Scratch::default, |scratch, brick| {
             let start = position(bricks, brick).map(|index| index * BRICK);
-            let mut found = smoother.crossings_in(start, CSF);
-            found.extend(smoother.crossings_in(start, WHITE));
+            let [csf, white] = smoother.edges_in(start);
+            let mut found = smoother.crossings(start, &csf, 0, scratch);
+            found.extend(smoother.crossings(start, &white, 1, scratch));
             found
         })
+        .flatten_iter()
         .collect()
 }
 
 struct Smoother<'a> {
     state: &'a [u8],
     shape: [usize; 3],
-    /// For each term of [`SUM`] the Gaussian along each axis, with an odd number of taps.
-    kernels: [[Vec<f32>; 3]; SUM.len()],
+    terms: [Term; SUM.len()],
+    /// Of CSF and of white matter.
+    steps: [Steps; 2],
 }
 
-/// An array over a part of the image, x fastest.
-struct Patch {
-    /// Image index of the first voxel; may lie outside of the image.
-    start: [isize; 3],
-    size: [usize; 3],
-    values: Vec<f32>,
+/// A Gaussian of [`SUM`].
+struct Term {
+    /// What a mask that begins at x = 0 becomes, from −`reach` to `reach` − 1; and beyond that as much
+    /// as a row needs that begins or ends there.
+    rise: Vec<f32>,
+    /// Taps on either side along each axis.
+    reach: [usize; 3],
+    /// Along y and z, with an odd number of taps.
+    kernels: [Vec<f32>; 2],
+}
+
+/// Where a tissue begins and ends in each row of the image along x.
+struct Steps {
+    /// x of each voxel that differs from the one before, row after row.
+    at: Vec<u32>,
+    /// Where the steps of each row begin, and whether the tissue is in its first voxel.
+    rows: Vec<(u32, bool)>,
+}
+
+/// Reused from brick to brick.
+#[derive(Default)]
+struct Scratch {
+    /// A slice after filtering along x.
+    slice: Vec<Row>,
+    /// All slices after filtering along y, with [`GAP`] numbers between them.
+    slices: Vec<f32>,
+    /// The result.
+    smoothed: Vec<Row>,
 }
 
 impl<'a> Smoother<'a> {
@@ -97,62 +134,89 @@ impl<'a> Smoother<'a> {
             .map(|axis| spacing[axis])
             .fold(0.0, f64::max);
         let sigma = deviation(thickness_mm / coarsest);
-        let kernels = SUM.map(|(_, variance)| {
-            std::array::from_fn(|axis| {
+        let terms = SUM.map(|(_, variance)| {
+            let [x, y, z] = std::array::from_fn(|axis| {
                 if shape[axis] > 1 {
                     gaussian(sigma * (variance * coarsest / spacing[axis]).sqrt())
                 } else {
                     vec![1.0]
                 }
-            })
+            });
+            Term {
+                reach: [&x, &y, &z].map(|kernel| kernel.len() / 2),
+                rise: rise(&x),
+                kernels: [y, z].map(|kernel| kernel.iter().map(|&tap| tap as f32).collect()),
+            }
         });
         Self {
             state,
             shape,
-            kernels,
+            terms,
+            steps: [CSF, WHITE].map(|tissue| Steps::of(state, shape[0], tissue)),
         }
     }
 
-    /// The crossings from grey voxels of one brick into one tissue.
-    fn crossings_in(&self, start: [usize; 3], tissue: u8) -> Vec<Crossing> {
-        let edges = self.edges_in(start, tissue);
+    /// The crossings on edges of one brick into CSF (0) or white matter (1).
+    fn crossings(
+        &self,
+        start: [usize; 3],
+        edges: &[Edge],
+        tissue: usize,
+        scratch: &mut Scratch,
+    ) -> Vec<Crossing> {
         if edges.is_empty() {
             return Vec::new();
         }
-        let smoothed = wide(
+        wide(
             #[inline(always)]
-            || self.smooth(start, tissue),
+            || self.smooth(start, &self.steps[tissue], scratch),
         );
-        edges
-            .into_iter()
-            .map(|(voxel, direction, other)| Crossing {
-                voxel: voxel as u32,
-                direction,
-                white: tissue == WHITE,
-                distance: crossing(
-                    smoothed.at(position(self.shape, voxel)) - 0.5,
-                    smoothed.at(position(self.shape, other)) - 0.5,
-                ),
-            })
-            .collect()
+        let [rows, _] = self.rows_in(start, 1);
+        let value = |voxel: usize| {
+            let at = position(self.shape, voxel);
+            let [x, y, z]: [usize; 3] = std::array::from_fn(|axis| at[axis] + 1 - start[axis]);
+            scratch.smoothed[y + rows * z][x] - 0.5
+        };
+        let crossings = edges.iter().map(|edge| Crossing {
+            voxel: edge.voxel as u32,
+            direction: edge.direction,
+            white: tissue == 1,
+            distance: crossing(value(edge.voxel), value(edge.other)),
+        });
+        crossings.collect()
     }
 
-    /// Edges from a grey voxel of the brick to a voxel of `tissue`: flat index, direction, flat
-    /// index of the neighbour.
-    fn edges_in(&self, start: [usize; 3], tissue: u8) -> Vec<(usize, u8, usize)> {
-        let [nx, ny, nz] = self.shape;
-        let end: [usize; 3] = std::array::from_fn(|a| (start[a] + BRICK).min([nx, ny, nz][a]));
-        let mut edges = Vec::new();
+    /// Rows of the brick along y and z, with so many voxels around it.
+    fn rows_in(&self, start: [usize; 3], margin: usize) -> [usize; 2] {
+        [1, 2].map(|axis| (self.shape[axis] - start[axis]).min(BRICK) + 2 * margin)
+    }
+
+    /// Edges from a grey voxel of the brick to CSF and to white matter.
+    fn edges_in(&self, start: [usize; 3]) -> [Vec<Edge>; 2] {
+        let end: [usize; 3] = std::array::from_fn(|a| (start[a] + BRICK).min(self.shape[a]));
+        let mut edges = [Vec::new(), Vec::new()];
         for z in start[2]..end[2] {
             for y in start[1]..end[1] {
+                let row = self.shape[0] * (y + self.shape[1] * z);
                 for x in start[0]..end[0] {
-                    let flat = x + nx * (y + ny * z);
-                    if self.state[flat] != GREY {
+                    let voxel = row + x;
+                    if self.state[voxel] != GREY {
+                        continue;
+                    }
+                    let grey = |near: [usize; 6]| near.iter().all(|&at| self.state[at] == GREY);
+                    if all_neighbours(self.shape, [x, y, z]).is_some_and(grey) {
                         continue;
                     }
                     for (direction, other) in neighbours(self.shape, [x, y, z]) {
-                        if self.state[other] == tissue {
-                            edges.push((flat, direction, other));
+                        let edge = Edge {
+                            voxel,
+                            direction,
+                            other,
+                        };
+                        match self.state[other] {
+                            CSF => edges[0].push(edge),
+                            WHITE => edges[1].push(edge),
+                            _ => {}
                         }
                     }
                 }
@@ -161,121 +225,129 @@ impl<'a> Smoother<'a> {
         edges
     }
 
-    /// K ∗ the mask of `tissue`, over the brick and one voxel around it.
+    /// K ∗ the mask with these steps, over the brick and one voxel around it.
     #[inline(always)]
-    fn smooth(&self, start: [usize; 3], tissue: u8) -> Patch {
-        // A loop, as a closure here would not be compiled for wide vectors.
-        let mut sum = self.term(0, start, tissue);
-        for term in 1..SUM.len() {
-            let other = self.term(term, start, tissue);
-            for (sum, value) in sum.values.iter_mut().zip(other.values) {
-                *sum += value;
+    fn smooth(&self, start: [usize; 3], steps: &Steps, scratch: &mut Scratch) {
+        let [ny, nz] = self.rows_in(start, 1);
+        let Scratch {
+            slice,
+            slices,
+            smoothed,
+        } = scratch;
+        smoothed.clear();
+        smoothed.resize(ny * nz, [0.0; _]);
+        let stride = ny * ROW + GAP;
+        // Loops, as closures here would not be compiled for wide vectors.
+        for (term, (weight, _)) in self.terms.iter().zip(SUM) {
+            let [_, reach_y, reach_z] = term.reach;
+            slice.resize(ny + 2 * reach_y, [0.0; _]);
+            slices.resize((nz + 2 * reach_z) * stride, 0.0);
+            for (z, filtered) in slices.chunks_exact_mut(stride).enumerate() {
+                let z = self.within(2, start[2] + z, 1 + reach_z);
+                for (y, row) in slice.iter_mut().enumerate() {
+                    let y = self.within(1, start[1] + y, 1 + reach_y);
+                    steps.fill(y + self.shape[1] * z, start[0], term, row);
+                }
+                for (y, row) in filtered.chunks_exact_mut(ROW).take(ny).enumerate() {
+                    let sums = filter(slice[y..].as_flattened(), ROW, &term.kernels[0]);
+                    row.copy_from_slice(&sums);
+                }
+            }
+            for y in 0..ny {
+                for z in 0..nz {
+                    let from = &slices[z * stride + y * ROW..];
+                    let sums = filter(from, stride, &term.kernels[1]);
+                    for (value, sum) in smoothed[y + ny * z].iter_mut().zip(sums) {
+                        *value += weight * sum;
+                    }
+                }
             }
         }
-        sum
     }
 
-    /// One term of the sum.
+    /// The voxel `margin` before `at` along an axis, or the outermost one if that lies beyond the image.
     #[inline(always)]
-    fn term(&self, term: usize, start: [usize; 3], tissue: u8) -> Patch {
-        let kernels = &self.kernels[term];
-        let margin = std::array::from_fn(|axis| kernels[axis].len() / 2);
-        let mut patch = self.mask(start, tissue, margin);
-        for (axis, kernel) in kernels.iter().enumerate() {
-            patch = patch.filtered(axis, kernel);
-        }
-        for value in &mut patch.values {
-            *value *= SUM[term].0;
-        }
-        patch
+    fn within(&self, axis: usize, at: usize, margin: usize) -> usize {
+        at.saturating_sub(margin).min(self.shape[axis] - 1)
     }
+}
 
-    /// The mask of `tissue` over the brick, one voxel around it, and this `margin`.
-    fn mask(&self, start: [usize; 3], tissue: u8, margin: [usize; 3]) -> Patch {
-        let margin = margin.map(|voxels| voxels + 1);
-        let size: [usize; 3] =
-            std::array::from_fn(|a| (self.shape[a] - start[a]).min(BRICK) + 2 * margin[a]);
-        let start: [isize; 3] = std::array::from_fn(|a| start[a] as isize - margin[a] as isize);
-        let clamp = |at: isize, axis: usize| at.clamp(0, self.shape[axis] as isize - 1) as usize;
-        let columns: Vec<usize> = (0..size[0])
-            .map(|x| clamp(start[0] + x as isize, 0))
-            .collect();
-        let mut values = Vec::with_capacity(size.iter().product());
-        for z in 0..size[2] {
-            let z = clamp(start[2] + z as isize, 2);
-            for y in 0..size[1] {
-                let y = clamp(start[1] + y as isize, 1);
-                let row = &self.state[self.shape[0] * (y + self.shape[1] * z)..][..self.shape[0]];
-                let inside = |&x: &usize| f32::from(u8::from(row[x] == tissue));
-                values.extend(columns.iter().map(inside));
+impl Steps {
+    fn of(state: &[u8], row_length: usize, tissue: u8) -> Self {
+        let mut steps = Self {
+            at: Vec::new(),
+            rows: Vec::with_capacity(state.len() / row_length + 1),
+        };
+        for row in state.chunks_exact(row_length) {
+            let inside = |&voxel: &u8| voxel == tissue;
+            steps.rows.push((steps.at.len() as u32, inside(&row[0])));
+            for (x, pair) in row.windows(2).enumerate() {
+                if inside(&pair[0]) != inside(&pair[1]) {
+                    steps.at.push(x as u32 + 1);
+                }
             }
         }
-        Patch {
-            start,
-            size,
-            values,
+        steps.rows.push((steps.at.len() as u32, false));
+        steps
+    }
+
+    /// The mask filtered along x, in one row of the image from the voxel before `start`.
+    #[inline(always)]
+    fn fill(&self, row: usize, start: usize, term: &Term, out: &mut Row) {
+        let (first, inside) = self.rows[row];
+        let steps = &self.at[first as usize..self.rows[row + 1].0 as usize];
+        let reach = term.reach[0];
+        // Steps that lie so far back that none of the row sees them.
+        let before = steps.partition_point(|&step| step as usize + reach < start);
+        let inside = inside ^ (before % 2 == 1);
+        *out = [f32::from(u8::from(inside)); _];
+        let mut sign = if inside { -1.0 } else { 1.0 };
+        for &step in &steps[before..] {
+            let Some(place) = (start + reach + BRICK).checked_sub(step as usize) else {
+                break;
+            };
+            for (value, rise) in out.iter_mut().zip(&term.rise[place..]) {
+                *value += sign * rise;
+            }
+            sign = -sign;
         }
     }
 }
 
-impl Patch {
-    fn at(&self, index: [usize; 3]) -> f32 {
-        let [x, y, z]: [usize; 3] =
-            std::array::from_fn(|a| (index[a] as isize - self.start[a]) as usize);
-        self.values[x + self.size[0] * (y + self.size[1] * z)]
-    }
-
-    /// Filtered along one axis; shorter by the kernel's length less one.
-    #[inline(always)]
-    fn filtered(&self, axis: usize, kernel: &[f32]) -> Self {
-        let (mut start, mut size) = (self.start, self.size);
-        start[axis] += (kernel.len() / 2) as isize;
-        size[axis] -= kernel.len() - 1;
-        let stride = [1, self.size[0], self.size[0] * self.size[1]][axis];
-        let mut values = vec![0.0; size.iter().product()];
-        for (row, out) in values.chunks_exact_mut(size[0]).enumerate() {
-            let (y, z) = (row % size[1], row / size[1]);
-            let source = &self.values[self.size[0] * (y + self.size[1] * z)..];
-            let (runs, rest) = out.as_chunks_mut::<{ size_of::<Run>() / size_of::<f32>() }>();
-            for (place, run) in runs.iter_mut().enumerate() {
-                *run = filter_run(&source[place * run.len()..], kernel, stride);
-            }
-            let from = size[0] - rest.len();
-            for (place, value) in rest.iter_mut().enumerate() {
-                let taps = kernel
-                    .iter()
-                    .zip(source[from + place..].iter().step_by(stride));
-                *value = taps.map(|(weight, value)| weight * value).sum();
-            }
-        }
-        Self {
-            start,
-            size,
-            values,
-        }
-    }
-}
-
+/// Filtered by a kernel whose taps are `stride` numbers apart, in one row.
 #[inline(always)]
-fn filter_run(source: &[f32], kernel: &[f32], stride: usize) -> Run {
-    let mut sums: Run = Default::default();
+fn filter(values: &[f32], stride: usize, kernel: &[f32]) -> Row {
+    let mut sums: Row = [0.0; _];
     for (tap, weight) in kernel.iter().enumerate() {
-        let values = &source[tap * stride..][..sums.len()];
-        for (sum, value) in sums.iter_mut().zip(values) {
+        let row = &values[tap * stride..][..sums.len()];
+        for (sum, value) in sums.iter_mut().zip(row) {
             *sum += weight * value;
         }
     }
     sums
 }
 
-/// Taps of a Gaussian, cut at four standard deviations (in voxels) and normalised.
-fn gaussian(sigma: f64) -> Vec<f32> {
+/// Taps of a Gaussian, cut at three and a half standard deviations (in voxels) and normalised.
+fn gaussian(sigma: f64) -> Vec<f64> {
     let radius = (3.5 * sigma + 0.5) as i32;
     let taps: Vec<f64> = (-radius..=radius)
         .map(|tap| libm::exp(-0.5 * f64::from(tap * tap) / (sigma * sigma)))
         .collect();
     let sum: f64 = taps.iter().sum();
-    taps.iter().map(|tap| (tap / sum) as f32).collect()
+    taps.into_iter().map(|tap| tap / sum).collect()
+}
+
+/// Sums of the first taps: [`Term::rise`].
+fn rise(kernel: &[f64]) -> Vec<f32> {
+    let beyond = ROW - 1;
+    let mut sum = 0.0;
+    let sums = kernel[..kernel.len() - 1].iter().map(|tap| {
+        sum += tap;
+        sum as f32
+    });
+    let zeros = std::iter::repeat_n(0.0, beyond);
+    let ones = std::iter::repeat_n(1.0, beyond);
+    zeros.chain(sums).chain(ones).collect()
 }
 
 /// Where a line from `here` (grey) to `there` (the tissue) passes zero.

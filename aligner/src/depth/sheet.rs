@@ -315,11 +315,20 @@ impl Sheet {
 
 /// Voxel index of a flat index.
 pub(super) fn position(shape: [usize; 3], flat: usize) -> [usize; 3] {
-    [
-        flat % shape[0],
-        flat / shape[0] % shape[1],
-        flat / (shape[0] * shape[1]),
-    ]
+    let row = flat / shape[0];
+    [flat - row * shape[0], row % shape[1], row / shape[1]]
+}
+
+/// Flat indices of the six neighbours, −x to +z, of the voxel at this index; `None` on a face of the image.
+#[inline]
+pub(super) fn all_neighbours(shape: [usize; 3], at: [usize; 3]) -> Option<[usize; 6]> {
+    let strides = [1, shape[0], shape[0] * shape[1]];
+    let flat = at[0] + strides[1] * at[1] + strides[2] * at[2];
+    let inside = (0..3).all(|axis| at[axis] > 0 && at[axis] + 1 < shape[axis]);
+    inside.then(|| {
+        let [x, y, z] = strides;
+        [flat - x, flat + x, flat - y, flat + y, flat - z, flat + z]
+    })
 }
 
 /// Direction and flat index of each neighbour that lies in the image, of the voxel at this index.
@@ -354,8 +363,16 @@ fn number_by_colour(state: &[u8], shape: [usize; 3]) -> (Vec<u32>, usize) {
 }
 
 fn link_voxel(state: &[u8], number: &[u32], shape: [usize; 3], flat: usize) -> Links {
+    let at = position(shape, flat);
+    if let Some(near) = all_neighbours(shape, at) {
+        let links = near.map(|other| Link::grey(number[other]));
+        // The number of what is not grey is that of no voxel.
+        if all_grey(&links) {
+            return links;
+        }
+    }
     let mut links = [Link::OUTSIDE; 6];
-    for (direction, other) in neighbours(shape, position(shape, flat)) {
+    for (direction, other) in neighbours(shape, at) {
         links[usize::from(direction)] = match state[other] {
             CSF => Link::surface(false, 0.5),
             WHITE => Link::surface(true, 0.5),
