@@ -7,13 +7,16 @@
 
 use rayon::prelude::*;
 
-use super::sheet::{BLOCK, position};
+use super::sheet::position;
 
 /// Marks a side without a neighbour.
 const NONE: u32 = u32::MAX;
 
 /// Marks a side where the image ends.
 const OUTSIDE: u32 = u32::MAX - 1;
+
+/// Cells that are updated in one piece: on coarse grids there are few.
+const SHARE: usize = 2048;
 
 /// Bits of a parent that say in which half of it, along each axis, a cell lies.
 const HALF: u32 = 29;
@@ -94,11 +97,11 @@ pub(super) fn for_each_block<T: Send>(
     update: impl Fn(usize, &mut T) + Sync,
 ) {
     values
-        .par_chunks_mut(BLOCK)
+        .par_chunks_mut(SHARE)
         .enumerate()
         .for_each(|(block, values)| {
             for (index, value) in values.iter_mut().enumerate() {
-                update(start + block * BLOCK + index, value);
+                update(start + block * SHARE + index, value);
             }
         });
 }
@@ -115,9 +118,9 @@ impl Row {
     #[inline]
     pub(super) fn pull(&self, flux: f32, values: &[f32], start: u32) -> f32 {
         let mut sum = flux;
-        for (link, weight) in self.link.iter().zip(self.weight) {
-            let value = values.get(link.wrapping_sub(start) as usize);
-            sum += weight * value.copied().unwrap_or(0.0);
+        for direction in 0..6 {
+            let place = self.link[direction].wrapping_sub(start) as usize;
+            sum += self.weight[direction] * values.get(place).copied().unwrap_or(0.0);
         }
         sum
     }

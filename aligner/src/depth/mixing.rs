@@ -107,6 +107,7 @@ impl Mixing {
         } else {
             ((s1, e1), (s0, e0))
         };
+        let mix = [mix[next], mix[1 - next]];
         values
             .par_chunks_mut(BLOCK)
             .zip(self.remainder.par_chunks_mut(BLOCK))
@@ -116,21 +117,35 @@ impl Mixing {
             .zip(other.1.par_chunks(BLOCK))
             .for_each(
                 |(((((values, remainder), step), effect), step2), effect2)| {
-                    let kept = values.iter_mut().zip(remainder);
-                    let this = step.iter_mut().zip(effect);
-                    let other = step2.iter().zip(effect2);
-                    for (((value, remainder), (step, effect)), (step2, effect2)) in
-                        kept.zip(this).zip(other)
-                    {
-                        let back =
-                            mix[next] * (*step + *effect) + mix[1 - next] * (step2 + effect2);
-                        *value -= f64::from(back);
-                        *step = *remainder - back;
-                        *effect = -*remainder;
-                        *remainder = 0.0;
-                    }
+                    wide(
+                        #[inline(always)]
+                        || take_back(values, remainder, (step, effect), (step2, effect2), mix),
+                    );
                 },
             );
+    }
+}
+
+/// Takes back `mix` of two pairs, and makes the first one the next.
+#[inline(always)]
+fn take_back(
+    values: &mut [f64],
+    remainder: &mut [f32],
+    (step, effect): (&mut [f32], &mut [f32]),
+    (step2, effect2): (&[f32], &[f32]),
+    mix: [f32; 2],
+) {
+    let length = values.len();
+    let (remainder, step) = (&mut remainder[..length], &mut step[..length]);
+    let (effect, step2) = (&mut effect[..length], &step2[..length]);
+    let effect2 = &effect2[..length];
+    for place in 0..length {
+        let pairs = [step[place] + effect[place], step2[place] + effect2[place]];
+        let back = mix[0] * pairs[0] + mix[1] * pairs[1];
+        values[place] -= f64::from(back);
+        step[place] = remainder[place] - back;
+        effect[place] = -remainder[place];
+        remainder[place] = 0.0;
     }
 }
 

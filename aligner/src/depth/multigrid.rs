@@ -105,8 +105,8 @@ impl<'a> Multigrid<'a> {
             return;
         };
         level.gather(residual.len(), |cell| residual[cell] as f32);
-        for _ in 0..rounds {
-            cycle(&mut self.levels);
+        for round in 0..rounds {
+            cycle(&mut self.levels, round == 0);
         }
     }
 
@@ -138,21 +138,25 @@ impl<'a> Multigrid<'a> {
     }
 }
 
-/// One multigrid cycle for the first of the levels.
-fn cycle(levels: &mut [Level<'_>]) {
+/// One multigrid cycle for the first of the levels. `gathered`: nothing has happened to it since.
+fn cycle(levels: &mut [Level<'_>], gathered: bool) {
     let Some((level, coarser)) = levels.split_first_mut() else {
         return;
     };
+    if !gathered {
+        level.sweep_reds();
+    }
+    level.sweep_blacks();
     let Some(next) = coarser.first_mut() else {
-        for _ in 0..COARSEST_SWEEPS {
-            level.sweep();
+        for _ in 1..COARSEST_SWEEPS {
+            level.sweep_reds();
+            level.sweep_blacks();
         }
         return;
     };
-    level.sweep();
     next.gather(level.nest.red, |cell| level.residual(cell));
-    for _ in 0..CYCLES {
-        cycle(coarser);
+    for cycles in 0..CYCLES {
+        cycle(coarser, cycles == 0);
     }
     let Some(next) = coarser.first() else {
         return;
@@ -161,12 +165,13 @@ fn cycle(levels: &mut [Level<'_>]) {
     for_each_block(&mut level.correction[red..], red, |cell, value| {
         *value += next.at(cell);
     });
-    level.sweep();
+    level.sweep_reds();
+    level.sweep_blacks();
 }
 
 impl Level<'_> {
-    /// Sums residuals of the red cells of the finer grid into the cells, and starts from no
-    /// correction.
+    /// Sums residuals of the red cells of the finer grid into the cells, and starts from what the red ones
+    /// ask for if there is no correction elsewhere.
     fn gather(&mut self, finer_red: usize, residual: impl Fn(usize) -> f32 + Sync) {
         let nest = self.nest;
         for_each_block(&mut self.flux, 0, |cell, flux| {
@@ -177,33 +182,49 @@ impl Level<'_> {
                 .map(&residual)
                 .sum();
         });
-        self.correction.fill(0.0);
+        let (reds, blacks) = self.correction.split_at_mut(nest.red);
+        for (value, (row, flux)) in reds.iter_mut().zip(self.rows.iter().zip(&self.flux)) {
+            *value = row.inverse * flux;
+        }
+        blacks.fill(0.0);
     }
 
     fn slopes(&self, cell: usize) -> Slopes {
+        let (row, here) = (&self.rows[cell], self.correction[cell]);
         let mut slopes = [0.0; 7];
-        for (direction, slope) in slopes[..6].iter_mut().enumerate() {
-            *slope = self.slope(cell, direction);
+        slopes[6] = here;
+        for (axis, pair) in slopes[..6].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            if self.is_sloped(row, axis) {
+                *pair = [2 * axis, 2 * axis + 1].map(|direction| self.slope(row, here, direction));
+            }
         }
-        slopes[6] = self.correction[cell];
         slopes
     }
 
-    /// How the correction changes from the centre of a cell to that of its half in one direction.
-    fn slope(&self, cell: usize, direction: usize) -> f32 {
-        let (row, axis) = (&self.rows[cell], direction / 2);
-        if !self.nest.merged[axis] || row.ends_along(axis) {
-            return 0.0;
-        }
+    /// Whether the correction changes along an axis within a cell.
+    fn is_sloped(&self, row: &Row, axis: usize) -> bool {
+        self.nest.merged[axis] && !row.ends_along(axis)
+    }
+
+    /// How the correction changes from the centre of a cell, where it is `here`, to that of its half in
+    /// one direction.
+    fn slope(&self, row: &Row, here: f32, direction: usize) -> f32 {
         let there = self.correction.get(row.link[direction] as usize);
-        there.map_or(0.0, |there| 0.25 * (there - self.correction[cell]))
+        there.map_or(0.0, |there| 0.25 * (there - here))
     }
 
     /// The correction at a cell of the finer grid.
     fn at(&self, finer: usize) -> f32 {
         let Place { parent, sides } = self.nest.place(finer);
-        let slopes = sides.map(|direction| self.slope(parent, direction));
-        self.correction[parent] + slopes.iter().sum::<f32>()
+        let (row, here) = (&self.rows[parent], self.correction[parent]);
+        let slopes = sides.map(|direction| {
+            if self.is_sloped(row, direction / 2) {
+                self.slope(row, here, direction)
+            } else {
+                0.0
+            }
+        });
+        here + slopes.iter().sum::<f32>()
     }
 
     fn residual(&self, cell: usize) -> f32 {
@@ -214,14 +235,20 @@ impl Level<'_> {
         row.pull(self.flux[cell], &self.correction, 0) - self.correction[cell] / row.inverse
     }
 
-    /// One red-black Gauss-Seidel sweep.
-    fn sweep(&mut self) {
+    /// The first half of a Gauss-Seidel sweep.
+    fn sweep_reds(&mut self) {
         let (rows, flux, red) = (&self.rows, &self.flux, self.nest.red);
         let (reds, blacks) = self.correction.split_at_mut(red);
         for_each_block(reds, 0, |cell, value| {
             let row = &rows[cell];
             *value = row.inverse * row.pull(flux[cell], blacks, red as u32);
         });
+    }
+
+    /// The second half.
+    fn sweep_blacks(&mut self) {
+        let (rows, flux, red) = (&self.rows, &self.flux, self.nest.red);
+        let (reds, blacks) = self.correction.split_at_mut(red);
         for_each_block(blacks, red, |cell, value| {
             let row = &rows[cell];
             *value = row.inverse * row.pull(flux[cell], reds, 0);

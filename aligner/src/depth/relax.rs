@@ -262,9 +262,9 @@ impl Tied {
     #[inline(always)]
     fn mean(&self, other: &[f64]) -> f64 {
         let mut sum = self.fixed;
-        for (link, weight) in self.link.iter().zip(self.weight) {
-            let value = other.get(*link as usize).copied().unwrap_or(0.0);
-            sum += f64::from(weight) * value;
+        for direction in 0..6 {
+            let value = other.get(self.link[direction] as usize).copied();
+            sum += f64::from(self.weight[direction]) * value.unwrap_or(0.0);
         }
         sum * self.inverse
     }

@@ -186,11 +186,7 @@ pub(super) struct Sheet {
 impl Sheet {
     /// Numbers the grey voxels of `state` and finds the surfaces between voxel centres.
     pub(super) fn build(state: &[u8], shape: [usize; 3], spacing: [f64; 3]) -> Self {
-        let (voxel, red) = number_by_colour(state, shape);
-        let mut number = vec![u32::MAX; state.len()];
-        for (index, &flat) in voxel.iter().enumerate() {
-            number[flat as usize] = index as u32;
-        }
+        let (voxel, red, number) = number_by_colour(state, shape);
         let blocks = |voxels: &[u32]| -> Vec<Block> {
             let link = |&flat: &u32| link_voxel(state, &number, shape, flat as usize);
             let blocks = voxels.par_chunks(BLOCK);
@@ -346,20 +342,53 @@ pub(super) fn neighbours(shape: [usize; 3], at: [usize; 3]) -> impl Iterator<Ite
         .filter_map(|(direction, there)| Some((direction, there?)))
 }
 
-fn number_by_colour(state: &[u8], shape: [usize; 3]) -> (Vec<u32>, usize) {
-    let mut colours = [Vec::new(), Vec::new()];
-    for (row, values) in state.chunks_exact(shape[0]).enumerate() {
-        let parity = row % shape[1] + row / shape[1];
-        for (x, &value) in values.iter().enumerate() {
-            if value == GREY {
-                colours[(parity + x) % 2].push((row * shape[0] + x) as u32);
+/// Flat index of each grey voxel, how many are red, and the number of each voxel of the image, `u32::MAX`
+/// where it is not grey.
+fn number_by_colour(state: &[u8], shape: [usize; 3]) -> (Vec<u32>, usize, Vec<u32>) {
+    let slice = shape[0] * shape[1];
+    let slices: Vec<[Vec<u32>; 2]> = state
+        .par_chunks(slice)
+        .enumerate()
+        .map(|(z, state)| {
+            let mut colours = [Vec::new(), Vec::new()];
+            for (y, row) in state.chunks_exact(shape[0]).enumerate() {
+                let start = z * slice + y * shape[0];
+                for (x, _) in row.iter().enumerate().filter(|(_, value)| **value == GREY) {
+                    colours[(x + y + z) % 2].push((start + x) as u32);
+                }
             }
-        }
-    }
-    let [mut red, black] = colours;
-    let count = red.len();
-    red.extend_from_slice(&black);
-    (red, count)
+            colours
+        })
+        .collect();
+    let all = |colour: usize| slices.iter().flat_map(move |slice| &slice[colour]).copied();
+    let counts = [0, 1].map(|colour| slices.iter().map(|slice| slice[colour].len()).sum());
+    let [red, black]: [usize; 2] = counts;
+    let mut voxel = Vec::with_capacity(red + black);
+    voxel.extend(all(0));
+    voxel.extend(all(1));
+    let mut next = [0, red];
+    let firsts: Vec<[usize; 2]> = slices
+        .iter()
+        .map(|slice| {
+            let first = next;
+            next = [0, 1].map(|colour| next[colour] + slice[colour].len());
+            first
+        })
+        .collect();
+    let mut number = vec![u32::MAX; state.len()];
+    number
+        .par_chunks_mut(slice)
+        .zip(slices)
+        .zip(firsts)
+        .enumerate()
+        .for_each(|(z, ((number, colours), firsts))| {
+            for (voxels, first) in colours.into_iter().zip(firsts) {
+                for (index, flat) in voxels.into_iter().enumerate() {
+                    number[flat as usize - z * slice] = (first + index) as u32;
+                }
+            }
+        });
+    (voxel, red, number)
 }
 
 fn link_voxel(state: &[u8], number: &[u32], shape: [usize; 3], flat: usize) -> Links {
