@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::deep::DeepVoxels;
 use super::laplace::{Harmonic, gradient};
 use super::sheet::Sheet;
 use super::transport::{Flow, Side, flow_from};
@@ -41,35 +42,38 @@ impl Columns {
     /// `harmonic` is the harmonic function, `exposure` the harmonic measure of the faces of the
     /// image in units of 1 / [`EXPOSED`], at each grey voxel.
     pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<u16>) -> Self {
+        let deep = DeepVoxels::of(sheet);
         let (pial, white) = rayon::join(
-            || flow_from(Side::Pial, sheet, &harmonic),
-            || flow_from(Side::White, sheet, &harmonic),
+            || flow_from(Side::Pial, sheet, &deep, &harmonic),
+            || flow_from(Side::White, sheet, &deep, &harmonic),
         );
-        let sides = pial.par_iter().zip(&white);
+        drop(deep);
+        drop(harmonic);
+        let sides = pial.par_iter().zip(&white).take(sheet.len());
         let unreached = sides.filter(|&(&pial, &white)| ratio(pial, white).is_none());
         let unreached = unreached.count();
         let flattest = LEVEL / sheet.mean_thickness_mm();
         let known = pial.par_iter().zip(&white).zip(&exposure).enumerate();
-        let level = known.filter(|&(number, ((pial, white), &exposure))| {
+        let level = known.filter(|&(number, ((pial_flow, white_flow), &exposure))| {
             let slopes = || {
                 gradient(
                     sheet,
-                    |at| harmonic[at].value(),
+                    |at| pial[at].level.value(),
                     number,
                     &sheet.links(number),
                 )
             };
-            validity(pial, white, exposure) >= TRUSTED
+            validity(pial_flow, white_flow, exposure) >= TRUSTED
                 && slopes().iter().map(|slope| slope * slope).sum::<f64>() < flattest * flattest
         });
         let level = level.count();
         // One after the other, so that the points take the place of the flows in memory.
-        let columns = pial.into_iter().zip(white).zip(harmonic).zip(exposure);
-        let points = columns.map(|(((pial, white), harmonic), exposure)| {
-            join(pial, white, harmonic.value() as f32, exposure)
-        });
+        let columns = pial.into_iter().zip(white).zip(exposure);
+        let points = columns.map(|((pial, white), exposure)| join(pial, white, exposure));
+        let mut points: Vec<Point> = points.collect();
+        points.shrink_to_fit();
         Self {
-            points: points.collect(),
+            points,
             unreached,
             level,
         }
@@ -86,11 +90,11 @@ impl Columns {
     }
 }
 
-/// What both parts of a column say. `harmonic` stands in for the depth if one of them is unknown.
-fn join(pial: Flow, white: Flow, harmonic: f32, exposure: u16) -> Point {
+/// What both parts of a column say. The harmonic function stands in for the depth if one of them is unknown.
+fn join(pial: Flow, white: Flow, exposure: u16) -> Point {
     let Some(depth) = ratio(pial, white) else {
         return Point {
-            depth: harmonic,
+            depth: pial.level.value() as f32,
             validity: 0.0,
             thickness_mm: 0.0,
         };
@@ -121,6 +125,7 @@ mod tests {
 
     fn flow(volume: f32, known: f32) -> Flow {
         Flow {
+            level: Harmonic::new(0.75),
             volume,
             length: 1.5,
             known,
@@ -134,7 +139,7 @@ mod tests {
             validity: 0.25,
             thickness_mm: 3.0,
         };
-        assert_eq!(join(flow(1.0, 0.5), flow(3.0, 1.0), 0.75, 16384), expected);
+        assert_eq!(join(flow(1.0, 0.5), flow(3.0, 1.0), 16384), expected);
     }
 
     #[test]
@@ -144,6 +149,6 @@ mod tests {
             validity: 0.0,
             thickness_mm: 0.0,
         };
-        assert_eq!(join(flow(f32::NAN, 0.0), flow(3.0, 1.0), 0.75, 0), expected);
+        assert_eq!(join(flow(f32::NAN, 0.0), flow(3.0, 1.0), 0), expected);
     }
 }

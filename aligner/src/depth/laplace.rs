@@ -41,13 +41,18 @@ const OVER: f64 = 1.8;
 pub(super) struct Harmonic(u32);
 
 impl Harmonic {
-    const ONE: f64 = 2_147_483_648.0;
+    pub(super) const ONE: f64 = 2_147_483_648.0;
 
     pub(super) fn new(value: f64) -> Self {
         Self((value * Self::ONE) as u32)
     }
 
-    /// Difference of two values in units of the last place.
+    /// Its distance from 1.
+    pub(super) fn complement(self) -> Self {
+        Self(Self::ONE as u32 - self.0)
+    }
+
+    /// Difference of two values in units of the last place: 1 / [`Self::ONE`].
     #[inline]
     pub(super) fn minus(self, other: Self) -> i64 {
         i64::from(self.0) - i64::from(other.0)

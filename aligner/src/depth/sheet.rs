@@ -150,21 +150,32 @@ impl Block {
 
     #[inline]
     fn at(&self, cell: usize) -> Place<'_> {
-        let code = self.code[cell];
-        if code & Self::RIM == 0 {
-            let stretch = &self.stretches[usize::from(code)];
-            Place::Stretch(stretch, cell as u32 - u32::from(stretch.first))
+        let code = usize::from(self.code[cell] & !Self::RIM);
+        if self.code[cell] & Self::RIM == 0 {
+            let stretch = &self.stretches[code];
+            Place::Stretch(code, stretch, cell as u32 - u32::from(stretch.first))
         } else {
-            Place::Rim(&self.rim[usize::from(code ^ Self::RIM)].links)
+            Place::Rim(&self.rim[code].links)
         }
     }
 }
 
 /// Where the neighbours of a voxel are kept.
 enum Place<'a> {
-    /// In a stretch, and how far along it.
-    Stretch(&'a Stretch, u32),
+    /// In a stretch: its position in the block, and how far along it.
+    Stretch(usize, &'a Stretch, u32),
     Rim(&'a Links),
+}
+
+/// A voxel in a stretch.
+pub(super) struct Within<'a> {
+    /// Position of its block among those of its colour.
+    pub(super) block: usize,
+    /// Position of the stretch in the block.
+    pub(super) position: usize,
+    pub(super) stretch: &'a Stretch,
+    /// Place of the voxel in the stretch.
+    pub(super) along: u32,
 }
 
 /// The cortical sheet.
@@ -227,7 +238,7 @@ impl Sheet {
     pub(super) fn links(&self, number: usize) -> Links {
         let (block, cell) = self.locate(number);
         match block.at(cell) {
-            Place::Stretch(stretch, along) => stretch.neighbour.map(|at| Link(at + along)),
+            Place::Stretch(_, stretch, along) => stretch.neighbour.map(|at| Link(at + along)),
             Place::Rim(links) => *links,
         }
     }
@@ -237,9 +248,25 @@ impl Sheet {
     pub(super) fn link(&self, number: usize, direction: usize) -> Link {
         let (block, cell) = self.locate(number);
         match block.at(cell) {
-            Place::Stretch(stretch, along) => Link(stretch.neighbour[direction] + along),
+            Place::Stretch(_, stretch, along) => Link(stretch.neighbour[direction] + along),
             Place::Rim(links) => links[direction],
         }
+    }
+
+    /// The stretch that a grey voxel lies in; `None` on the rim.
+    #[inline]
+    pub(super) fn within(&self, number: usize) -> Option<Within<'_>> {
+        let (block, cell) = self.locate(number);
+        let Place::Stretch(position, stretch, along) = block.at(cell) else {
+            return None;
+        };
+        let first = if number < self.red { 0 } else { self.red };
+        Some(Within {
+            block: (number - first) / BLOCK,
+            position,
+            stretch,
+            along,
+        })
     }
 
     #[inline]

@@ -10,8 +10,9 @@
 //! Upwind differences of second order. A voxel needs only neighbours with smaller L, so that the
 //! result does not depend on the order in which voxels are visited.
 
+use super::deep::{Deep, DeepVoxels};
 use super::laplace::{Harmonic, gradient};
-use super::sheet::{End, Links, Sheet};
+use super::sheet::{End, Sheet};
 
 /// The surface from which the tubes start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub(super) enum Side {
 /// What arrived at a grey voxel from one surface.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
+    /// L, or 1 − L from the white side: grows along the flow.
+    pub(super) level: Harmonic,
     /// W in mm²; NaN where nothing arrives.
     pub(super) volume: f32,
     /// S in mm; NaN where nothing arrives.
@@ -34,23 +37,26 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    const PENDING: Self = Self {
-        volume: -1.0,
-        length: 0.0,
-        known: 0.0,
-    };
-    const ZERO: Self = Self {
-        volume: 0.0,
-        length: 0.0,
-        known: 0.0,
-    };
-    const NOTHING: Self = Self {
-        volume: f32::NAN,
-        length: f32::NAN,
-        known: 0.0,
-    };
+    fn pending(level: Harmonic) -> Self {
+        Self {
+            level,
+            volume: -1.0,
+            length: 0.0,
+            known: 0.0,
+        }
+    }
 
-    fn pending(self) -> bool {
+    /// What enters where a tube starts.
+    fn entering(known: f32) -> Self {
+        Self {
+            level: Harmonic::new(0.0),
+            volume: 0.0,
+            length: 0.0,
+            known,
+        }
+    }
+
+    fn is_pending(self) -> bool {
         self.volume < 0.0
     }
 
@@ -66,27 +72,43 @@ const MARGIN: i64 = 2147;
 
 /// The tube volume, length and known share at each grey voxel, from one side.
 ///
-/// `harmonic` is L at each grey voxel.
-pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[Harmonic]) -> Vec<Flow> {
+/// `harmonic` is L at each grey voxel. Two more flows at the end stand for what enters from a surface and
+/// from outside.
+pub(super) fn flow_from(
+    side: Side,
+    sheet: &Sheet,
+    deep: &DeepVoxels<'_>,
+    harmonic: &[Harmonic],
+) -> Vec<Flow> {
+    let levels = harmonic.iter().map(|&level| match side {
+        Side::Pial => level,
+        Side::White => level.complement(),
+    });
+    let entering = [Flow::entering(1.0), Flow::entering(0.0)];
+    let mut flows = Vec::with_capacity(sheet.len() + entering.len());
+    flows.extend(levels.map(Flow::pending));
+    flows.extend(entering);
     let transport = Transport {
         side,
         sheet,
-        harmonic,
+        deep,
+        surface: sheet.len() as u32,
+        outside: sheet.len() as u32 + 1,
+        steepness: sheet.spacing.map(|spacing| 0.5 / (Harmonic::ONE * spacing)),
     };
-    let mut flows = vec![Flow::PENDING; sheet.len()];
     let mut waiting: Vec<(usize, Stencil)> = Vec::new();
     for number in 0..sheet.len() {
-        if !flows[number].pending() {
+        if !flows[number].is_pending() {
             continue;
         }
-        let mut next = Some((number, transport.stencil(number)));
+        let mut next = Some((number, transport.stencil(&flows, number)));
         // Depth first: upstream voxels lie near, and near voxels are still in the cache.
         while let Some((number, stencil)) = next {
             if let Some(missing) = stencil.missing(&flows) {
                 waiting.push((number, stencil));
-                next = Some((missing, transport.stencil(missing)));
+                next = Some((missing, transport.stencil(&flows, missing)));
             } else {
-                flows[number] = stencil.flow(&flows);
+                flows[number] = stencil.flow(&flows, flows[number].level);
                 next = waiting.pop();
             }
         }
@@ -97,37 +119,25 @@ pub(super) fn flow_from(side: Side, sheet: &Sheet, harmonic: &[Harmonic]) -> Vec
 struct Transport<'a> {
     side: Side,
     sheet: &'a Sheet,
-    harmonic: &'a [Harmonic],
+    deep: &'a DeepVoxels<'a>,
+    /// Number of the flow that stands for the surface from which the tubes start.
+    surface: u32,
+    /// Number of the flow that stands for the outside of the image.
+    outside: u32,
+    /// Slope along each axis in 1/mm for a difference of one unit of [`Harmonic`] over two spacings.
+    steepness: [f64; 3],
 }
 
 /// What flows into a voxel along one axis.
 #[derive(Clone, Copy)]
 struct Inflow {
-    /// Speed along the axis over its spacing, in 1/mm².
-    rate: f64,
-    from: Source,
-}
-
-/// Where it comes from.
-#[derive(Clone, Copy)]
-enum Source {
-    /// L does not rise from there: nothing flows in, known or unknown.
-    Nowhere,
-    /// The surface from which the tubes start, at this distance in spacings.
-    Surface(f64),
-    /// Beyond a face of the image, one spacing away, where L is this.
-    Outside(f64),
-    /// A grey voxel, and what lies behind it.
-    Grey(u32, Behind),
-}
-
-/// The second point of an upwind difference.
-#[derive(Clone, Copy)]
-enum Behind {
-    Nothing,
-    /// The surface from which the tubes start, at this distance from the first point in spacings.
-    Surface(f64),
-    Grey(u32),
+    /// Speed along the axis over the distance to where it comes from, in 1/mm²; 0 if nothing flows in.
+    rate: f32,
+    /// The flow that it comes from.
+    first: u32,
+    /// The flow behind that one.
+    second: u32,
+    difference: Difference,
 }
 
 /// All that the flow at a voxel depends on, apart from other flows.
@@ -135,13 +145,16 @@ struct Stencil {
     /// |∇L|² in 1/mm².
     square: f64,
     inflows: [Inflow; 3],
+    /// Rate · L one spacing beyond the faces of the image from which something flows in, summed.
+    beyond: f64,
 }
 
 /// Coefficients of an upwind difference: `here·W − first·W₁ − second·W₂`.
+#[derive(Clone, Copy)]
 struct Difference {
-    here: f64,
-    first: f64,
-    second: f64,
+    here: f32,
+    first: f32,
+    second: f32,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -150,67 +163,139 @@ enum Order {
     Second,
 }
 
+impl Inflow {
+    /// From where tubes start.
+    fn entering(rate: f64, from: u32) -> Self {
+        Self {
+            rate: rate as f32,
+            first: from,
+            second: from,
+            difference: Difference::ONE_POINT,
+        }
+    }
+}
+
+/// True if a voxel with the former level lies upstream of one with the latter.
+fn is_below(upstream: Harmonic, level: Harmonic) -> bool {
+    level.minus(upstream) > MARGIN
+}
+
 impl Transport<'_> {
-    /// L, or 1 − L from the white side: grows along the flow.
-    fn level(&self, number: usize) -> f64 {
-        match self.side {
-            Side::Pial => self.harmonic[number].value(),
-            Side::White => 1.0 - self.harmonic[number].value(),
-        }
-    }
-
-    fn below(&self, upstream: usize, number: usize) -> bool {
-        let rise = self.harmonic[number].minus(self.harmonic[upstream]);
-        match self.side {
-            Side::Pial => rise > MARGIN,
-            Side::White => rise < -MARGIN,
-        }
-    }
-
     /// True for the surface from which the tubes start.
     fn starts_at(&self, value: f64) -> bool {
         (value < 0.5) == (self.side == Side::Pial)
     }
 
-    fn stencil(&self, number: usize) -> Stencil {
+    fn stencil(&self, flows: &[Flow], number: usize) -> Stencil {
+        if let Some(deep) = self.deep.get(number) {
+            return self.stencil_of_deep(flows, number, &deep);
+        }
         let links = self.sheet.links(number);
-        let slopes = gradient(self.sheet, |at| self.harmonic[at].value(), number, &links);
+        let harmonic = |at: usize| match self.side {
+            Side::Pial => flows[at].level.value(),
+            Side::White => flows[at].level.complement().value(),
+        };
+        let slopes = gradient(self.sheet, harmonic, number, &links);
+        let mut beyond = 0.0;
+        let inflows = std::array::from_fn(|axis| {
+            let along = match self.side {
+                Side::Pial => slopes[axis],
+                Side::White => -slopes[axis],
+            };
+            let direction = 2 * axis + usize::from(along < 0.0);
+            let spacing = self.sheet.spacing[axis];
+            let rate = along.abs() / spacing;
+            match links[direction].end() {
+                _ if along == 0.0 => self.no_inflow(),
+                End::Outside => {
+                    let level = flows[number].level.value() - along.abs() * spacing;
+                    beyond += rate * level.max(0.0);
+                    Inflow::entering(rate, self.outside)
+                }
+                End::Surface { value, distance } if self.starts_at(value) => {
+                    Inflow::entering(rate / distance, self.surface)
+                }
+                End::Grey(first) if is_below(flows[first].level, flows[number].level) => {
+                    let (second, difference) = self.behind(flows, first, direction);
+                    Inflow {
+                        rate: rate as f32,
+                        first: first as u32,
+                        second,
+                        difference,
+                    }
+                }
+                End::Surface { .. } | End::Grey(_) => self.no_inflow(),
+            }
+        });
         Stencil {
             square: slopes.iter().map(|slope| slope * slope).sum(),
-            inflows: std::array::from_fn(|axis| self.inflow(number, axis, slopes[axis], &links)),
+            inflows,
+            beyond,
         }
     }
 
-    fn inflow(&self, number: usize, axis: usize, slope: f64, links: &Links) -> Inflow {
-        let along = match self.side {
-            Side::Pial => slope,
-            Side::White => -slope,
-        };
-        let direction = 2 * axis + usize::from(along < 0.0);
-        let spacing = self.sheet.spacing[axis];
-        let from = match links[direction].end() {
-            _ if along == 0.0 => Source::Nowhere,
-            End::Outside => Source::Outside((self.level(number) - along.abs() * spacing).max(0.0)),
-            End::Surface { value, distance } if self.starts_at(value) => Source::Surface(distance),
-            End::Grey(first) if self.below(first, number) => {
-                Source::Grey(first as u32, self.behind(first, direction))
+    /// The same without a look at links.
+    #[inline(always)]
+    fn stencil_of_deep(&self, flows: &[Flow], number: usize, deep: &Deep<'_>) -> Stencil {
+        let level = flows[number].level;
+        let mut square = 0.0;
+        let inflows = std::array::from_fn(|axis| {
+            let ends = [deep.first(2 * axis), deep.first(2 * axis + 1)];
+            let [low, high] = ends.map(|end| flows[end as usize].level);
+            let rise = high.minus(low);
+            let slope = rise as f64 * self.steepness[axis];
+            square += slope * slope;
+            let high_first = rise < 0;
+            let direction = usize::from(high_first);
+            let upstream = if high_first { high } else { low };
+            let second = deep.second(2 * axis + direction);
+            let flows_in = rise != 0 && is_below(upstream, level);
+            let two = is_below(flows[second as usize].level, upstream);
+            Inflow {
+                rate: if flows_in {
+                    (slope.abs() / self.sheet.spacing[axis]) as f32
+                } else {
+                    0.0
+                },
+                first: if flows_in {
+                    ends[direction]
+                } else {
+                    self.surface
+                },
+                second: if flows_in && two {
+                    second
+                } else {
+                    self.surface
+                },
+                difference: if two {
+                    Difference::EVEN
+                } else {
+                    Difference::ONE_POINT
+                },
             }
-            End::Surface { .. } | End::Grey(_) => Source::Nowhere,
-        };
-        Inflow {
-            rate: along.abs() / spacing,
-            from,
+        });
+        Stencil {
+            square,
+            inflows,
+            beyond: 0.0,
         }
     }
 
-    fn behind(&self, first: usize, direction: usize) -> Behind {
+    fn no_inflow(&self) -> Inflow {
+        Inflow::entering(0.0, self.surface)
+    }
+
+    /// The second point of an upwind difference, and its coefficients.
+    fn behind(&self, flows: &[Flow], first: usize, direction: usize) -> (u32, Difference) {
         match self.sheet.link(first, direction).end() {
             // Very short steps would amplify errors of the first point.
             End::Surface { value, distance } if self.starts_at(value) && distance > 0.2 => {
-                Behind::Surface(distance)
+                (self.surface, Difference::to_surface(distance))
             }
-            End::Grey(second) if self.below(second, first) => Behind::Grey(second as u32),
-            _ => Behind::Nothing,
+            End::Grey(second) if is_below(flows[second].level, flows[first].level) => {
+                (second as u32, Difference::EVEN)
+            }
+            _ => (self.surface, Difference::ONE_POINT),
         }
     }
 }
@@ -218,70 +303,71 @@ impl Transport<'_> {
 impl Stencil {
     /// A voxel upstream whose flow is still to be found.
     fn missing(&self, flows: &[Flow]) -> Option<usize> {
-        let pending = |number: u32| flows[number as usize].pending().then_some(number as usize);
-        self.inflows.iter().find_map(|inflow| match inflow.from {
-            // What lies behind the first voxel is found on the way to it, mostly.
-            Source::Grey(first, Behind::Grey(second)) => pending(first).or_else(|| pending(second)),
-            Source::Grey(first, _) => pending(first),
-            _ => None,
-        })
+        let pending = |number: u32| flows[number as usize].is_pending();
+        let either = |inflow: &Inflow| pending(inflow.first) | pending(inflow.second);
+        let [x, y, z] = &self.inflows;
+        if !(either(x) | either(y) | either(z)) {
+            return None;
+        }
+        // What lies behind the first voxel is found on the way to it, mostly.
+        let inflows = self.inflows.iter();
+        let numbers = inflows.flat_map(|inflow| [inflow.first, inflow.second]);
+        numbers
+            .map(|number| number as usize)
+            .find(|&number| flows[number].is_pending())
     }
 
-    fn flow(&self, flows: &[Flow]) -> Flow {
-        let best = self.flow_of_order(flows, Order::Second);
+    fn flow(&self, flows: &[Flow], level: Harmonic) -> Flow {
+        let best = self.flow_of_order(flows, level, Order::Second);
         if best.volume < 0.0 {
             // Extrapolation past a strong change, e.g. where two banks meet.
-            return self.flow_of_order(flows, Order::First);
+            return self.flow_of_order(flows, level, Order::First);
         }
         best
     }
 
-    fn flow_of_order(&self, flows: &[Flow], order: Order) -> Flow {
+    fn flow_of_order(&self, flows: &[Flow], level: Harmonic, order: Order) -> Flow {
         let steepness = self.square.sqrt();
-        let (mut volume, mut length, mut weight) = (1.0, steepness, 0.0);
-        let (mut known, mut inflow_weight) = (0.0, 0.0);
-        for Inflow { rate, from } in self.inflows {
-            match from {
-                Source::Nowhere => {}
-                Source::Outside(level) => {
-                    // A flat sheet continues beyond the face: W = L/|∇L|², S = L/|∇L|.
-                    weight += rate;
-                    inflow_weight += rate;
-                    volume += rate * level / self.square;
-                    length += rate * level / steepness;
-                }
-                Source::Surface(distance) => {
-                    weight += rate / distance;
-                    known += rate / distance;
-                    inflow_weight += rate / distance;
-                }
-                Source::Grey(first, behind) => {
-                    inflow_weight += rate;
-                    let upstream = flows[first as usize];
-                    if !upstream.arrived() {
-                        continue;
-                    }
-                    let (difference, second) = Difference::over(behind, flows, order);
-                    weight += rate * difference.here;
-                    let sum = |one: f32, two: f32| {
-                        rate * (difference.first * f64::from(one)
-                            + difference.second * f64::from(two))
-                    };
-                    volume += sum(upstream.volume, second.volume);
-                    length += sum(upstream.length, second.length);
-                    known += rate * f64::from(upstream.known);
-                }
+        // A flat sheet continues beyond a face: W = L/|∇L|², S = L/|∇L|.
+        let mut volume = 1.0 + self.beyond / self.square;
+        let mut length = steepness + self.beyond / steepness;
+        let (mut weight, mut known, mut inflow_weight) = (0.0, 0.0, 0.0);
+        for inflow in &self.inflows {
+            let rate = f64::from(inflow.rate);
+            inflow_weight += rate;
+            let upstream = flows[inflow.first as usize];
+            if !upstream.arrived() {
+                continue;
             }
+            let mut second = flows[inflow.second as usize];
+            let mut difference = inflow.difference;
+            if order == Order::First || !second.arrived() {
+                (second, difference) = (upstream, Difference::ONE_POINT);
+            }
+            weight += rate * f64::from(difference.here);
+            let sum = |one: f32, two: f32| {
+                let (first, second) = (f64::from(difference.first), f64::from(difference.second));
+                rate * (first * f64::from(one) + second * f64::from(two))
+            };
+            volume += sum(upstream.volume, second.volume);
+            length += sum(upstream.length, second.length);
+            known += rate * f64::from(upstream.known);
         }
         if weight > 0.0 {
             let share = 1.0 / weight;
             Flow {
+                level,
                 volume: (volume * share) as f32,
                 length: (length * share) as f32,
                 known: (known / inflow_weight) as f32,
             }
         } else {
-            Flow::NOTHING
+            Flow {
+                level,
+                volume: f32::NAN,
+                length: f32::NAN,
+                known: 0.0,
+            }
         }
     }
 }
@@ -299,25 +385,14 @@ impl Difference {
         second: -0.5,
     };
 
-    /// The difference over one or two upstream points, and the flow at the second.
-    fn over(behind: Behind, flows: &[Flow], order: Order) -> (Self, Flow) {
-        if order == Order::First {
-            return (Self::ONE_POINT, Flow::ZERO);
-        }
-        match behind {
-            Behind::Surface(step) => {
-                let share = 1.0 / (step * (1.0 + step));
-                let difference = Self {
-                    here: (2.0 + step) * step * share,
-                    first: (1.0 + step) * (1.0 + step) * share,
-                    second: -share,
-                };
-                (difference, Flow::ZERO)
-            }
-            Behind::Grey(second) if flows[second as usize].arrived() => {
-                (Self::EVEN, flows[second as usize])
-            }
-            Behind::Grey(_) | Behind::Nothing => (Self::ONE_POINT, Flow::ZERO),
+    /// Two points, of which the second lies on the surface `step` spacings behind the first; nothing has
+    /// flowed there.
+    fn to_surface(step: f64) -> Self {
+        let share = 1.0 / (step * (1.0 + step));
+        Self {
+            here: ((2.0 + step) * step * share) as f32,
+            first: ((1.0 + step) * (1.0 + step) * share) as f32,
+            second: -share as f32,
         }
     }
 }
