@@ -148,11 +148,15 @@ impl<'a> Smoother<'a> {
                 kernels: [y, z].map(|kernel| kernel.iter().map(|&tap| tap as f32).collect()),
             }
         });
+        let (csf, white) = rayon::join(
+            || Steps::of(state, shape[0], CSF),
+            || Steps::of(state, shape[0], WHITE),
+        );
         Self {
             state,
             shape,
             terms,
-            steps: [CSF, WHITE].map(|tissue| Steps::of(state, shape[0], tissue)),
+            steps: [csf, white],
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
     lattice::LatticeField,
     product::{View, multiply},
 };
+use crate::wide::wide;
 
 /// Columns that the transform along z treats together; they fit in the first-level cache.
 const BLOCK: usize = 64;
@@ -73,10 +74,10 @@ impl Axis {
             let high = &lines[(self.n - 1 - j) * width..][..width];
             let sum = &mut sums[j * width..(j + 1) * width];
             let difference = &mut differences[j * width..(j + 1) * width];
-            for i in 0..width {
-                sum[i] = low[i] + high[i];
-                difference[i] = low[i] - high[i];
-            }
+            wide(
+                #[inline(always)]
+                || sums_and_differences([low, high], [sum, difference]),
+            );
         }
         if even > odd {
             sums[odd * width..].copy_from_slice(&lines[odd * width..(odd + 1) * width]);
@@ -107,10 +108,10 @@ impl Axis {
             let high = &mut high[..width];
             let a = &evens[j * width..(j + 1) * width];
             let b = &odds[j * width..(j + 1) * width];
-            for i in 0..width {
-                low[i] = a[i] + b[i];
-                high[i] = a[i] - b[i];
-            }
+            wide(
+                #[inline(always)]
+                || sums_and_differences([a, b], [low, high]),
+            );
         }
         if even > odd {
             lines[odd * width..(odd + 1) * width].copy_from_slice(&evens[odd * width..]);
@@ -213,6 +214,16 @@ impl Axis {
                 [count, inputs[part], outputs[part]],
             );
         }
+    }
+}
+
+#[inline(always)]
+fn sums_and_differences([a, b]: [&[f32]; 2], [sums, differences]: [&mut [f32]; 2]) {
+    let pairs = a.iter().zip(b);
+    let outs = sums.iter_mut().zip(differences);
+    for ((a, b), (sum, difference)) in pairs.zip(outs) {
+        *sum = a + b;
+        *difference = a - b;
     }
 }
 

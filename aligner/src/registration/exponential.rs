@@ -30,14 +30,7 @@ pub(super) fn exponential(velocity: &LatticeField, factor: f32, cell: [f32; 3]) 
         }
     }
     let mut displacement = velocity.clone();
-    let plane = velocity.plane();
-    let scale = cell.map(|size| factor / size / power_of_two(squarings));
-    for (index, values) in displacement.values.chunks_exact_mut(plane).enumerate() {
-        let scale = scale[index % 3];
-        for value in values {
-            *value *= scale;
-        }
-    }
+    displacement.scale_axes(cell.map(|size| factor / size / power_of_two(squarings)));
     let mut next = displacement.clone();
     for _ in 0..squarings {
         square(&displacement, &mut next);

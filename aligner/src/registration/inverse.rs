@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::interpolate::Locator;
+use crate::{interpolate::Locator, wide::wide};
 
 /// Most fixed-point steps per voxel.
 const MOST_STEPS: usize = 20;
@@ -10,6 +10,8 @@ const MOST_STEPS: usize = 20;
 const CLOSE_ENOUGH: f32 = 1e-4;
 /// Voxels that are refined together.
 const GROUP: usize = 16;
+/// Steps that are compared side by side.
+const LANES: usize = 8;
 
 /// Improves `inverse`, in place, until forward(inverse(x)) = x: v(x) ← −u(x + v(x)).
 ///
@@ -74,15 +76,40 @@ fn refine(
         );
         let mut longest = 0.0_f32;
         for (inverse, found) in inverse.iter_mut().zip(&*found) {
-            for (inverse, found) in inverse.iter_mut().zip(found) {
-                longest = longest.max((*inverse + found).abs());
-                *inverse = -found;
-            }
+            let step = wide(
+                #[inline(always)]
+                || take(inverse, found),
+            );
+            longest = longest.max(step);
         }
         if longest < CLOSE_ENOUGH {
             break;
         }
     }
+}
+
+/// Takes the negative of what was found, and returns the largest change.
+#[inline(always)]
+fn take(inverse: &mut [f32], found: &[f32]) -> f32 {
+    let mut longest = [0.0_f32; LANES];
+    let (groups, rest) = inverse.as_chunks_mut::<LANES>();
+    let (found_groups, found_rest) = found.as_chunks::<LANES>();
+    for (inverse, found) in groups.iter_mut().zip(found_groups) {
+        for lane in 0..LANES {
+            let step = (inverse[lane] + found[lane]).abs();
+            longest[lane] = if step > longest[lane] {
+                step
+            } else {
+                longest[lane]
+            };
+            inverse[lane] = -found[lane];
+        }
+    }
+    for (inverse, found) in rest.iter_mut().zip(found_rest) {
+        longest[0] = longest[0].max((*inverse + found).abs());
+        *inverse = -found;
+    }
+    longest.into_iter().fold(0.0, f32::max)
 }
 
 #[cfg(test)]

@@ -62,16 +62,30 @@ impl LatticeField {
 
     /// Multiplies every vector.
     pub(super) fn scale(&mut self, factor: f32) {
-        for value in &mut self.values {
-            *value *= factor;
-        }
+        self.scale_axes([factor; 3]);
+    }
+
+    /// Multiplies each component by a factor of its own.
+    pub(super) fn scale_axes(&mut self, factors: [f32; 3]) {
+        let plane = self.plane();
+        let planes = self.values.par_chunks_mut(plane).enumerate();
+        planes.for_each(|(index, values)| {
+            for value in values {
+                *value *= factors[index % 3];
+            }
+        });
     }
 
     /// Adds another field on the same lattice.
     pub(super) fn add(&mut self, other: &Self) {
-        for (value, other) in self.values.iter_mut().zip(&other.values) {
-            *value += other;
-        }
+        let plane = self.plane();
+        let others = other.values.par_chunks(plane);
+        let planes = self.values.par_chunks_mut(plane).zip(others);
+        planes.for_each(|(values, others)| {
+            for (value, other) in values.iter_mut().zip(others) {
+                *value += other;
+            }
+        });
     }
 
     /// Mean squared length of a vector.
@@ -239,10 +253,16 @@ pub(super) struct Upsampler {
     lattice: [usize; 3],
 }
 
-/// Working memory of [`Upsampler`] for one plane: coefficients combined along z and x.
+/// Working memory of [`Upsampler`] for one plane.
 #[derive(Default)]
 pub(super) struct Plane {
+    /// Coefficients combined along z, x fastest.
     combined: Vec<f32>,
+    /// The same, y fastest.
+    columns: Vec<f32>,
+    /// One column combined along x.
+    column: Vec<f32>,
+    /// All columns, x fastest, for each component.
     expanded: [Vec<f32>; 3],
 }
 
@@ -277,14 +297,25 @@ impl Upsampler {
                 #[inline(always)]
                 || combine(source, weight, &mut plane.combined),
             );
+            plane.columns.resize(size, 0.0);
+            for (x, column) in plane.columns.chunks_exact_mut(cells_y).enumerate() {
+                let rows = plane.combined.chunks_exact(cells_x);
+                for (value, row) in column.iter_mut().zip(rows) {
+                    *value = row[x];
+                }
+            }
+            plane.column.resize(cells_y, 0.0);
             let expanded = &mut plane.expanded[component];
             expanded.resize(nx * cells_y, 0.0);
-            let rows = plane.combined.chunks_exact(cells_x);
-            for (row, out) in rows.zip(expanded.chunks_exact_mut(nx)) {
-                for (out, taps) in out.iter_mut().zip(&self.taps[0]) {
-                    let [a, b, c, d] = taps.index.map(|i| row[i]);
-                    let [p, q, r, s] = taps.weight;
-                    *out = p * a + q * b + r * c + s * d;
+            // Column by column: neighbours along y have the same weights.
+            for (x, taps) in self.taps[0].iter().enumerate() {
+                let source = taps.index.map(|x| &plane.columns[x * cells_y..][..cells_y]);
+                wide(
+                    #[inline(always)]
+                    || combine(source, taps.weight, &mut plane.column),
+                );
+                for (row, value) in expanded.chunks_exact_mut(nx).zip(&plane.column) {
+                    row[x] = *value;
                 }
             }
         }

@@ -90,23 +90,24 @@ impl NormalEquations {
     pub(super) fn right_side(&self) -> LatticeField {
         let mut field = LatticeField::zero(self.shape);
         let plane = self.plane();
-        let slabs = self.values.chunks_exact(TERMS * plane);
-        for (out, slab) in field.values.chunks_exact_mut(3 * plane).zip(slabs) {
-            out.copy_from_slice(&slab[..3 * plane]);
-        }
+        let slabs = self.values.par_chunks(TERMS * plane);
+        let targets = field.values.par_chunks_mut(3 * plane).zip(slabs);
+        targets.for_each(|(out, slab)| out.copy_from_slice(&slab[..3 * plane]));
         field
     }
 
     /// Mean over cells of a third of A's trace.
     pub(super) fn mean_diagonal(&self) -> f64 {
         let plane = self.plane();
-        let sum: f64 = self
+        let sums: Vec<f64> = self
             .values
-            .chunks_exact(plane)
+            .par_chunks(plane)
             .enumerate()
             .filter(|(index, _)| DIAGONAL.contains(&(index % TERMS)))
-            .map(|(_, values)| values.iter().map(|value| *value as f64).sum::<f64>())
-            .sum();
+            .map(|(_, values)| values.iter().map(|value| *value as f64).sum())
+            .collect();
+        // In the order of the planes: the same for any number of threads.
+        let sum: f64 = sums.into_iter().sum();
         sum / (3 * plane * self.shape[2]).max(1) as f64
     }
 
