@@ -94,7 +94,7 @@ pub(super) fn flow_from(
         deep,
         surface: sheet.len() as u32,
         outside: sheet.len() as u32 + 1,
-        steepness: sheet.spacing.map(|spacing| 0.5 / (Harmonic::ONE * spacing)),
+        slope_per_unit: sheet.spacing.map(|spacing| 0.5 / (Harmonic::ONE * spacing)),
     };
     let mut waiting: Vec<(usize, Stencil)> = Vec::new();
     for number in 0..sheet.len() {
@@ -125,7 +125,7 @@ struct Transport<'a> {
     /// Number of the flow that stands for the outside of the image.
     outside: u32,
     /// Slope along each axis in 1/mm for a difference of one unit of [`Harmonic`] over two spacings.
-    steepness: [f64; 3],
+    slope_per_unit: [f64; 3],
 }
 
 /// What flows into a voxel along one axis.
@@ -243,7 +243,7 @@ impl Transport<'_> {
             let ends = [deep.first(2 * axis), deep.first(2 * axis + 1)];
             let [low, high] = ends.map(|end| flows[end as usize].level);
             let rise = high.minus(low);
-            let slope = rise as f64 * self.steepness[axis];
+            let slope = rise as f64 * self.slope_per_unit[axis];
             square += slope * slope;
             let high_first = rise < 0;
             let direction = usize::from(high_first);
