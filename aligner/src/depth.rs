@@ -98,24 +98,24 @@ impl DepthMap {
     }
 }
 
-/// Relaxation ends when no value of L changes by more than this in a sweep. What is still missing then
-/// is about as much, and larger in the depth where columns turn sharply.
+/// Relaxation ends when no value of L is off by more than this, as far as the last changes tell. The
+/// error is larger in the depth where columns turn sharply.
 const CONVERGED: Stop = Stop {
-    change: 2e-7,
+    error: 2e-7,
     cycles: 500,
     first: 1,
 };
 
 /// Enough to see at which angle the sheet meets the faces of the image, whatever the order of the axes.
 const ROUGH: Stop = Stop {
-    change: 1e-5,
+    error: 3e-6,
     cycles: 100,
     first: 4,
 };
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
-    change: 2e-3,
+    error: 2e-3,
     cycles: 100,
     first: 4,
 };
@@ -153,7 +153,7 @@ fn compute_in_pool(
     let Solved {
         harmonic,
         exposure,
-        change,
+        error,
     } = solve(&sheet, observer)?;
     progress(observer, SOLVED, None)?;
     let columns = Columns::integrate(&sheet, harmonic, exposure);
@@ -168,7 +168,7 @@ fn compute_in_pool(
         median_mm,
         unreached: columns.unreached,
         level: columns.level,
-        unsettled: (change >= CONVERGED.change).then_some(change),
+        unsettled: (error >= CONVERGED.error).then_some(error),
     });
     // The compact arrays are freed before the images are made.
     drop(thickness_mm);
@@ -271,8 +271,8 @@ struct Solved {
     harmonic: Vec<Harmonic>,
     /// Harmonic measure of the faces of the image, in units of 1 / [`EXPOSED`].
     exposure: Vec<u16>,
-    /// Largest change of `harmonic` in the last sweep.
-    change: f64,
+    /// About the largest error of `harmonic`.
+    error: f64,
 }
 
 fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> {
@@ -288,7 +288,7 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
         coarser.change_ends(|cell| depth.arms(cell));
     }
     let mut tick = ticks(observer, [0.45, SOLVED], CONVERGED);
-    let change = depth.solve(&mut coarser, &mut values, CONVERGED, &mut tick)?;
+    let error = depth.solve(&mut coarser, &mut values, CONVERGED, &mut tick)?;
     let harmonic = values.par_iter().copied().map(Harmonic::new).collect();
     let mut late = |_, _| progress(observer, SOLVED, None);
     let exposure = Laplacian::of_exposure(sheet);
@@ -303,7 +303,7 @@ fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> 
     Ok(Solved {
         harmonic,
         exposure: exposure.collect(),
-        change,
+        error,
     })
 }
 
@@ -313,12 +313,12 @@ fn ticks(
     [from, to]: [f64; 2],
     stop: Stop,
 ) -> impl FnMut(u32, f64) -> Result<(), Interrupted> {
-    // Changes shrink by a constant factor per cycle, mostly.
+    // Errors shrink by a constant factor per cycle, mostly.
     let start = -libm::log(0.1);
-    let whole = -libm::log(stop.change);
+    let whole = -libm::log(stop.error);
     let mut furthest = 0.0_f64;
-    move |cycle, change| {
-        let share = (-libm::log(change) - start) / (whole - start);
+    move |cycle, error| {
+        let share = (-libm::log(error) - start) / (whole - start);
         furthest = furthest.max(share.min(1.0));
         progress(observer, from + (to - from) * furthest, Some(cycle))
     }

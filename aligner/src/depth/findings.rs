@@ -21,7 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) unreached: usize,
     /// Grey voxels where the harmonic function hardly rises.
     pub(super) level: usize,
-    /// Largest change in the last sweep of the solver, if it ran out of sweeps.
+    /// About the largest error of the harmonic function, if the solver ran out of cycles.
     pub(super) unsettled: Option<f64>,
 }
 
@@ -207,9 +207,8 @@ fn bare(facts: &Facts<'_>) -> Option<String> {
 }
 
 fn unsettled(facts: &Facts<'_>) -> Option<String> {
-    let change = facts.unsettled?;
+    let error = facts.unsettled?;
     Some(format!(
-        "the Laplace solver stopped before it converged: values still change by {change:.1e} per \
-         sweep"
+        "the Laplace solver stopped before it converged: values may still be off by {error:.1e}"
     ))
 }

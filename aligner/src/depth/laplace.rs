@@ -11,14 +11,14 @@ use super::relax::{Equation, NONE, Relaxation};
 use super::sheet::{End, Link, Links, Sheet, all_grey};
 use crate::observer::Interrupted;
 
-/// Called after each cycle with its number (from 1) and the largest change that it still saw.
+/// Called after each cycle with its number (from 1) and about the largest error that it left.
 pub(super) type Tick<'a> = dyn FnMut(u32, f64) -> Result<(), Interrupted> + 'a;
 
 /// When to stop.
 #[derive(Clone, Copy)]
 pub(super) struct Stop {
-    /// Largest change in a cycle that counts as converged.
-    pub(super) change: f64,
+    /// Largest error that counts as converged.
+    pub(super) error: f64,
     /// Cycles at most.
     pub(super) cycles: u32,
     /// Rounds over the coarser grids in the first cycle: from a constant, some find most of the solution.
@@ -34,6 +34,38 @@ const PATIENCE: u32 = 6;
 
 /// Relaxation factor where corrections do not help.
 const OVER: f64 = 1.8;
+
+/// How fast the largest changes of an iteration fall, and what that says of the changes to come.
+struct Pace {
+    change: f64,
+    /// The last two ratios of a change to the one before.
+    ratios: [f64; 2],
+}
+
+impl Pace {
+    /// Where changes hardly fall, their sum is not known.
+    const SLOWEST: f64 = 0.98;
+
+    fn note(&mut self, change: f64) {
+        self.ratios = [self.ratios[1], (change / self.change).min(Self::SLOWEST)];
+        self.change = change;
+    }
+
+    /// The sum of all changes to come, if each shrinks as the slower one of the last two did.
+    fn missing(&self) -> f64 {
+        let ratio = self.ratios[0].max(self.ratios[1]);
+        self.change * ratio / (1.0 - ratio)
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            change: 0.0,
+            ratios: [Self::SLOWEST; 2],
+        }
+    }
+}
 
 /// A value of the harmonic function, 0..1, in half the memory of an `f64` and as precise near 1 as
 /// near 0: depth must not depend on which side is which.
@@ -112,8 +144,8 @@ impl<'a> Laplacian<'a> {
         }
     }
 
-    /// Solves from `values` until nothing changes; they end within 0..1. Returns the largest
-    /// change of the last cycle.
+    /// Solves from `values` until little is missing; they end within 0..1. Returns about the largest
+    /// error that is left.
     ///
     /// Each cycle relaxes, and adds a correction from coarser grids. Only black voxels need
     /// the correction, since red ones are then computed from them; and only red voxels have a
@@ -133,7 +165,7 @@ impl<'a> Laplacian<'a> {
         let mut mixing = Mixing::new(self.sheet.len() - red);
         let mut omega = 1.0;
         let mut best = (0, f64::INFINITY);
-        let mut last = f64::INFINITY;
+        let mut pace = Pace::default();
         for cycle in 1..=stop.cycles {
             for _ in 0..SWEEPS {
                 relaxation.sweep(values, omega, mixing.moved());
@@ -147,9 +179,9 @@ impl<'a> Laplacian<'a> {
             } else {
                 mixing.take()
             };
-            tick(cycle, change)?;
-            last = change;
-            if change < stop.change {
+            pace.note(change);
+            tick(cycle, pace.missing())?;
+            if pace.missing() < stop.error {
                 break;
             }
             if change < best.1 {
@@ -164,7 +196,7 @@ impl<'a> Laplacian<'a> {
         for value in values {
             *value = value.clamp(0.0, 1.0);
         }
-        Ok(last)
+        Ok(pace.missing())
     }
 
     /// True if no voxel asks for another value than this one.
@@ -358,7 +390,7 @@ mod tests {
             .collect();
         let sheet = Sheet::build(&state, shape, [0.5, 1.0, 1.0]);
         let stop = Stop {
-            change: 1e-9,
+            error: 1e-9,
             cycles: 50,
             first: 4,
         };
