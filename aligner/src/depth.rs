@@ -10,8 +10,8 @@
 //! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface: `relax` sweeps over the
 //!    voxels, `multigrid` corrects from coarser grids, `mixing` learns from the last cycles; `faces` says
 //!    how the sheet goes on beyond the image;
-//! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1; `deep` knows the voxels where
-//!    that needs no look at surfaces;
+//! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1, by the differences of
+//!    `upwind`; `upstream` says in which order, `deep` knows the voxels that need no look at surfaces;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
 //! 6. `findings` says what a user should know.
 //!
@@ -35,6 +35,8 @@ mod relax;
 mod sheet;
 mod tissue;
 mod transport;
+mod upstream;
+mod upwind;
 
 use columns::{Columns, EXPOSED, Point};
 use faces::Shares;

@@ -1,11 +1,11 @@
 //! Depth and validity of each grey voxel, from the column that runs through it.
 
-use rayon::prelude::*;
-
 use super::deep::DeepVoxels;
-use super::laplace::{Harmonic, gradient};
+use super::laplace::Harmonic;
 use super::sheet::Sheet;
-use super::transport::{Flow, Side, flow_from};
+use super::transport::{Side, flow_from};
+use super::upstream::Upstream;
+use super::upwind::Flow;
 
 /// Exposure of a voxel that is determined by the faces of the image alone.
 pub(super) const EXPOSED: f32 = 32768.0;
@@ -19,6 +19,30 @@ pub(super) struct Point {
     pub(super) validity: f32,
     /// Length of the column in mm, or 0 where it is not followed to both surfaces.
     pub(super) thickness_mm: f32,
+}
+
+impl Point {
+    /// What both parts of a column say; `None` if one of them is unknown.
+    fn of(pial: Flow, white: Flow, exposure: u16) -> Option<Self> {
+        let whole = pial.volume() + white.volume();
+        if !(pial.arrived() && white.arrived() && whole > 0.0 && whole.is_finite()) {
+            return None;
+        }
+        Some(Self {
+            depth: (pial.volume() / whole).clamp(0.0, 1.0),
+            validity: validity(pial, white, exposure),
+            thickness_mm: (pial.length() + white.length()).max(0.0),
+        })
+    }
+
+    /// The harmonic function stands in for the depth.
+    fn unreached(harmonic: Harmonic) -> Self {
+        Self {
+            depth: harmonic.value() as f32,
+            validity: 0.0,
+            thickness_mm: 0.0,
+        }
+    }
 }
 
 /// The columns through all grey voxels.
@@ -43,33 +67,25 @@ impl Columns {
     /// image in units of 1 / [`EXPOSED`], at each grey voxel.
     pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<u16>) -> Self {
         let deep = DeepVoxels::of(sheet);
-        let (pial, white) = rayon::join(
-            || flow_from(Side::Pial, sheet, &deep, &harmonic),
-            || flow_from(Side::White, sheet, &deep, &harmonic),
-        );
-        drop(deep);
-        drop(harmonic);
-        let sides = pial.par_iter().zip(&white).take(sheet.len());
-        let unreached = sides.filter(|&(&pial, &white)| ratio(pial, white).is_none());
-        let unreached = unreached.count();
+        let upstream = Upstream::of(sheet, &harmonic);
         let flattest = LEVEL / sheet.mean_thickness_mm();
-        let known = pial.par_iter().zip(&white).zip(&exposure).enumerate();
-        let level = known.filter(|&(number, ((pial_flow, white_flow), &exposure))| {
-            let slopes = || {
-                gradient(
-                    sheet,
-                    |at| pial[at].level.value(),
-                    number,
-                    &sheet.links(number),
-                )
-            };
-            validity(pial_flow, white_flow, exposure) >= TRUSTED
-                && slopes().iter().map(|slope| slope * slope).sum::<f64>() < flattest * flattest
-        });
+        let from = |side| flow_from(side, sheet, &harmonic, (&deep, &upstream), flattest);
+        let (pial, white) = rayon::join(|| from(Side::Pial), || from(Side::White));
+        drop((deep, upstream));
+        let level = pial.level.iter().map(|&number| number as usize);
+        let level =
+            level.filter(|&at| validity(pial.flows[at], white.flows[at], exposure[at]) >= TRUSTED);
         let level = level.count();
+        let mut unreached = 0;
         // One after the other, so that the points take the place of the flows in memory.
-        let columns = pial.into_iter().zip(white).zip(exposure);
-        let points = columns.map(|((pial, white), exposure)| join(pial, white, exposure));
+        let flows = pial.flows.into_iter().zip(white.flows);
+        let columns = flows.zip(exposure).zip(harmonic);
+        let points = columns.map(|(((pial, white), exposure), harmonic)| {
+            Point::of(pial, white, exposure).unwrap_or_else(|| {
+                unreached += 1;
+                Point::unreached(harmonic)
+            })
+        });
         let mut points: Vec<Point> = points.collect();
         points.shrink_to_fit();
         Self {
@@ -90,47 +106,15 @@ impl Columns {
     }
 }
 
-/// What both parts of a column say. The harmonic function stands in for the depth if one of them is unknown.
-fn join(pial: Flow, white: Flow, exposure: u16) -> Point {
-    let Some(depth) = ratio(pial, white) else {
-        return Point {
-            depth: pial.level.value() as f32,
-            validity: 0.0,
-            thickness_mm: 0.0,
-        };
-    };
-    Point {
-        depth,
-        validity: validity(&pial, &white, exposure),
-        thickness_mm: (pial.length + white.length).max(0.0),
-    }
-}
-
 /// How much of the depth is known where both parts of a column are.
-fn validity(pial: &Flow, white: &Flow, exposure: u16) -> f32 {
-    let streamlines = pial.known.min(white.known);
+fn validity(pial: Flow, white: Flow, exposure: u16) -> f32 {
+    let streamlines = pial.known().min(white.known());
     (streamlines * (1.0 - f32::from(exposure) / EXPOSED)).clamp(0.0, 1.0)
-}
-
-/// Share of the volume on the pial side; `None` if one side is unknown.
-fn ratio(pial: Flow, white: Flow) -> Option<f32> {
-    let whole = pial.volume + white.volume;
-    (pial.arrived() && white.arrived() && whole > 0.0 && whole.is_finite())
-        .then(|| (pial.volume / whole).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn flow(volume: f32, known: f32) -> Flow {
-        Flow {
-            level: Harmonic::new(0.75),
-            volume,
-            length: 1.5,
-            known,
-        }
-    }
 
     #[test]
     fn depth_is_a_share_of_volume_and_validity_that_of_the_worse_side() {
@@ -139,16 +123,18 @@ mod tests {
             validity: 0.25,
             thickness_mm: 3.0,
         };
-        assert_eq!(join(flow(1.0, 0.5), flow(3.0, 1.0), 16384), expected);
+        let [pial, white] = [Flow::new(1.0, 1.5, 0.5), Flow::new(3.0, 1.5, 1.0)];
+        assert_eq!(Point::of(pial, white, 16384), Some(expected));
     }
 
     #[test]
     fn without_a_streamline_depth_is_the_harmonic_value_and_invalid() {
+        assert_eq!(Point::of(Flow::NONE, Flow::new(3.0, 1.5, 1.0), 0), None);
         let expected = Point {
             depth: 0.75,
             validity: 0.0,
             thickness_mm: 0.0,
         };
-        assert_eq!(join(flow(f32::NAN, 0.0), flow(3.0, 1.0), 0), expected);
+        assert_eq!(Point::unreached(Harmonic::new(0.75)), expected);
     }
 }

@@ -96,6 +96,14 @@ impl Harmonic {
     }
 }
 
+/// Whether a voxel lies upstream of another one if L rises by this much between them, in units of
+/// [`Harmonic`]: by about 1e-6. Below the error of the solver, the order of voxels on one level set would
+/// be left to chance.
+#[inline]
+pub(super) fn is_upstream(rise: i64) -> bool {
+    rise > 2147
+}
+
 /// The equation at each grey voxel.
 pub(super) struct Laplacian<'a> {
     sheet: &'a Sheet,
