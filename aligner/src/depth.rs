@@ -7,9 +7,9 @@
 //!
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
 //! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
-//! 3. `laplace` solves ΔL = 0, L = 0 on the pial and 1 on the white surface: `relax` sweeps over the
-//!    voxels, `multigrid` corrects from coarser grids, `mixing` learns from the last cycles; `faces` says
-//!    how the sheet goes on beyond the image;
+//! 3. `laplace` is ΔL = 0, L = 0 on the pial and 1 on the white surface; `faces` says how the sheet goes on
+//!    beyond the image. `solver` solves it: `relax` sweeps over the voxels, `multigrid` corrects from
+//!    coarser grids, `mixing` learns from the last cycles;
 //! 4. `transport` integrates the column volume W from either side, ∇L·∇W = 1, by the differences of
 //!    `upwind`; `upstream` says in which order, `deep` knows the voxels that need no look at surfaces;
 //! 5. `columns` takes depth = W(pial) / (W(pial) + W(white)), and how much of it is known;
@@ -33,6 +33,7 @@ mod mixing;
 mod multigrid;
 mod relax;
 mod sheet;
+mod solver;
 mod tissue;
 mod transport;
 mod upstream;
@@ -41,10 +42,11 @@ mod upwind;
 use columns::{Columns, EXPOSED, Point};
 use faces::Shares;
 use findings::Facts;
-use laplace::{Harmonic, Laplacian, Stop};
-use multigrid::{Hierarchy, Multigrid};
+use laplace::{Harmonic, Laplacian};
+use multigrid::Hierarchy;
 use rayon::prelude::*;
 use sheet::{MOST_GREY, Sheet};
+use solver::{Solver, Stop};
 
 pub use error::{DepthError, LabelCounts};
 pub use layers::layers;
@@ -112,14 +114,14 @@ const CONVERGED: Stop = Stop {
 const ROUGH: Stop = Stop {
     error: 3e-6,
     cycles: 100,
-    first: 4,
+    first: 2,
 };
 
 /// Validity needs only two digits.
 const EXPOSURE: Stop = Stop {
     error: 2e-3,
     cycles: 100,
-    first: 4,
+    first: 2,
 };
 
 /// Computes cortical depth for each voxel of a segmentation.
@@ -278,26 +280,25 @@ struct Solved {
 }
 
 fn solve(sheet: &Sheet, observer: &dyn Observer) -> Result<Solved, Interrupted> {
-    let thickness_mm = sheet.mean_thickness_mm();
     let hierarchy = Hierarchy::build(&sheet.cells());
-    let shares = Shares::of_any_angle(sheet, thickness_mm);
+    let shares = Shares::of_any_angle(sheet, sheet.thickness_mm);
     let mut depth = Laplacian::of_depth(sheet, shares);
-    let mut coarser = Multigrid::new(&hierarchy, |cell| depth.arms(cell));
+    let mut solver = Solver::new(sheet, &hierarchy, &depth);
     let mut values = vec![0.5; sheet.len()];
-    let mut tick = ticks(observer, [0.2, 0.45], ROUGH);
-    depth.solve(&mut coarser, &mut values, ROUGH, &mut tick)?;
+    solver.solve(&mut values, ROUGH, &mut ticks(observer, [0.2, 0.45], ROUGH))?;
     if depth.judge_faces(&values) {
-        coarser.change_ends(|cell| depth.arms(cell));
+        solver.change(&depth, 1.0);
     }
     let mut tick = ticks(observer, [0.45, SOLVED], CONVERGED);
-    let error = depth.solve(&mut coarser, &mut values, CONVERGED, &mut tick)?;
+    let error = solver.solve(&mut values, CONVERGED, &mut tick)?;
+    solver.change(&Laplacian::of_exposure(sheet), 0.0);
+    // Where nothing is exposed, the solver makes room for L.
+    let solver = (!solver.is_solved_by_zero()).then_some(solver);
     let harmonic = values.par_iter().copied().map(Harmonic::new).collect();
-    let mut late = |_, _| progress(observer, SOLVED, None);
-    let exposure = Laplacian::of_exposure(sheet);
     values.fill(0.0);
-    if !exposure.is_solved_by(0.0) {
-        coarser.change_ends(|cell| exposure.arms(cell));
-        exposure.solve(&mut coarser, &mut values, EXPOSURE, &mut late)?;
+    if let Some(mut solver) = solver {
+        let mut late = |_, _| progress(observer, SOLVED, None);
+        solver.solve(&mut values, EXPOSURE, &mut late)?;
     }
     let exposure = values
         .into_par_iter()

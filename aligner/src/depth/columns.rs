@@ -68,7 +68,7 @@ impl Columns {
     pub(super) fn integrate(sheet: &Sheet, harmonic: Vec<Harmonic>, exposure: Vec<u16>) -> Self {
         let deep = DeepVoxels::of(sheet);
         let upstream = Upstream::of(sheet, &harmonic);
-        let flattest = LEVEL / sheet.mean_thickness_mm();
+        let flattest = LEVEL / sheet.thickness_mm;
         let from = |side| flow_from(side, sheet, &harmonic, (&deep, &upstream), flattest);
         let (pial, white) = rayon::join(|| from(Side::Pial), || from(Side::White));
         drop((deep, upstream));

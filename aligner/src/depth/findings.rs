@@ -148,7 +148,7 @@ fn doubled(facts: &Facts<'_>) -> Option<String> {
 
 fn level(facts: &Facts<'_>) -> Option<String> {
     let count = facts.level;
-    let thickness_mm = facts.sheet.mean_thickness_mm();
+    let thickness_mm = facts.sheet.thickness_mm;
     (100 * count > facts.sheet.len()).then(|| {
         format!(
             "{count} grey voxels lie where the Laplace function rises by less than {LEVEL} over the \

@@ -1,71 +1,12 @@
 //! The harmonic function between the two surfaces: 0 on the pial, 1 on the white one.
 //!
 //! Finite differences with the true distance to a surface on each grid edge (Shortley & Weller
-//! 1938), solved by red-black relaxation with corrections from the coarser grids of `multigrid`. All distances are in mm.
+//! 1938). All distances are in mm.
 
 use super::coarsen::{Arm, Arms};
 use super::faces::{Shares, is_on_face};
-use super::mixing::Mixing;
-use super::multigrid::Multigrid;
-use super::relax::{Equation, NONE, Relaxation};
+use super::relax::{Equation, NONE};
 use super::sheet::{End, Link, Links, Sheet, all_grey};
-use crate::observer::Interrupted;
-
-/// Called after each cycle with its number (from 1) and about the largest error that it left.
-pub(super) type Tick<'a> = dyn FnMut(u32, f64) -> Result<(), Interrupted> + 'a;
-
-/// When to stop.
-#[derive(Clone, Copy)]
-pub(super) struct Stop {
-    /// Largest error that counts as converged.
-    pub(super) error: f64,
-    /// Cycles at most.
-    pub(super) cycles: u32,
-    /// Rounds over the coarser grids in the first cycle: from a constant, some find most of the solution.
-    pub(super) first: usize,
-}
-
-/// Sweeps between two corrections.
-const SWEEPS: u32 = 2;
-
-/// Cycles without progress after which corrections are given up. The largest change may rise for a
-/// while although the mean one falls.
-const PATIENCE: u32 = 6;
-
-/// Relaxation factor where corrections do not help.
-const OVER: f64 = 1.8;
-
-/// How fast the largest changes of an iteration fall, and what that says of the changes to come.
-struct Pace {
-    change: f64,
-    /// The last two ratios of a change to the one before.
-    ratios: [f64; 2],
-}
-
-impl Pace {
-    /// Where changes hardly fall, their sum is not known.
-    const SLOWEST: f64 = 0.98;
-
-    fn note(&mut self, change: f64) {
-        self.ratios = [self.ratios[1], (change / self.change).min(Self::SLOWEST)];
-        self.change = change;
-    }
-
-    /// The sum of all changes to come, if each shrinks as the slower one of the last two did.
-    fn missing(&self) -> f64 {
-        let ratio = self.ratios[0].max(self.ratios[1]);
-        self.change * ratio / (1.0 - ratio)
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            change: 0.0,
-            ratios: [Self::SLOWEST; 2],
-        }
-    }
-}
 
 /// A value of the harmonic function, 0..1, in half the memory of an `f64` and as precise near 1 as
 /// near 0: depth must not depend on which side is which.
@@ -108,8 +49,8 @@ pub(super) fn is_upstream(rise: i64) -> bool {
 pub(super) struct Laplacian<'a> {
     sheet: &'a Sheet,
     boundary: Boundary,
-    /// 1 / spacing².
-    weight: [f64; 3],
+    /// 1 / spacing²: weight of a grey neighbour along each axis where all six are grey.
+    pub(super) weight: [f64; 3],
 }
 
 /// What holds on the surfaces and on the faces of the image.
@@ -152,71 +93,8 @@ impl<'a> Laplacian<'a> {
         }
     }
 
-    /// Solves from `values` until little is missing; they end within 0..1. Returns about the largest
-    /// error that is left.
-    ///
-    /// Each cycle relaxes, and adds a correction from coarser grids. Only black voxels need
-    /// the correction, since red ones are then computed from them; and only red voxels have a
-    /// residual, since black ones come last. So the black ones are all that a cycle hands to the next.
-    /// `coarser` holds this equation.
-    pub(super) fn solve(
-        &self,
-        coarser: &mut Multigrid<'_>,
-        values: &mut [f64],
-        stop: Stop,
-        tick: &mut Tick<'_>,
-    ) -> Result<f64, Interrupted> {
-        let red = self.sheet.red;
-        let relaxation = Relaxation::new(self.sheet, self.weight, |number, links| {
-            self.equation(number, links)
-        });
-        let mut mixing = Mixing::new(self.sheet.len() - red);
-        let mut omega = 1.0;
-        let mut best = (0, f64::INFINITY);
-        let mut pace = Pace::default();
-        for cycle in 1..=stop.cycles {
-            for _ in 0..SWEEPS {
-                relaxation.sweep(values, omega, mixing.moved());
-            }
-            let change = if omega == 1.0 {
-                relaxation.residual(values);
-                let (residual, blacks) = values.split_at_mut(red);
-                coarser.solve(residual, if cycle == 1 { stop.first } else { 1 });
-                coarser.correct(blacks, mixing.moved());
-                mixing.mix(blacks)
-            } else {
-                mixing.take()
-            };
-            pace.note(change);
-            tick(cycle, pace.missing())?;
-            if pace.missing() < stop.error {
-                break;
-            }
-            if change < best.1 {
-                best = (cycle, change);
-            } else if cycle > best.0 + PATIENCE {
-                // Sweeps alone always converge.
-                omega = OVER;
-            }
-        }
-        let (reds, blacks) = values.split_at_mut(red);
-        relaxation.relax_reds(reds, blacks, 1.0);
-        for value in values {
-            *value = value.clamp(0.0, 1.0);
-        }
-        Ok(pace.missing())
-    }
-
-    /// True if no voxel asks for another value than this one.
-    pub(super) fn is_solved_by(&self, value: f64) -> bool {
-        self.sheet.rim().all(|(number, links)| {
-            let equation = self.equation(number, links);
-            equation.is_none_or(|equation| equation.mean(value) == value)
-        })
-    }
-
-    /// The equation of a voxel without six grey neighbours; `None` if nothing ties it.
-    fn equation(&self, number: usize, links: &Links) -> Option<Equation> {
+    /// The equation of a voxel without six grey neighbours.
+    pub(super) fn equation(&self, number: usize, links: &Links) -> Equation {
         let (ties, volume) = self.ties(number, links);
         let mut equation = Equation {
             link: [NONE; 6],
@@ -238,10 +116,10 @@ impl<'a> Laplacian<'a> {
                 equation.sum += weight;
             }
         }
-        (equation.sum > 0.0).then_some(equation)
+        equation
     }
 
-    /// The ties of a grey voxel, as [`Multigrid`] wants them.
+    /// The ties of a grey voxel, as coarser grids want them.
     pub(super) fn arms(&self, cell: usize) -> Arms {
         let links = &self.sheet.links(cell);
         if all_grey(links) {
@@ -378,47 +256,4 @@ pub(super) fn gradient(
         };
         slope / sheet.spacing[axis]
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::components::{CSF, GREY, WHITE};
-    use super::super::multigrid::Hierarchy;
-    use super::*;
-
-    #[test]
-    fn between_two_planes_the_solution_is_linear() {
-        let shape = [16, 4, 3];
-        let state: Vec<u8> = (0..shape.iter().product())
-            .map(|flat| match flat % 16 {
-                0..3 => CSF,
-                3..13 => GREY,
-                _ => WHITE,
-            })
-            .collect();
-        let sheet = Sheet::build(&state, shape, [0.5, 1.0, 1.0]);
-        let stop = Stop {
-            error: 1e-9,
-            cycles: 50,
-            first: 4,
-        };
-        let mut last = 0;
-        let hierarchy = Hierarchy::build(&sheet.cells());
-        let laplacian = Laplacian::of_depth(&sheet, Shares::of_any_angle(&sheet, 5.0));
-        let mut coarser = Multigrid::new(&hierarchy, |cell| laplacian.arms(cell));
-        let mut values = vec![0.5; sheet.len()];
-        laplacian
-            .solve(&mut coarser, &mut values, stop, &mut |cycle, _| {
-                last = cycle;
-                Ok(())
-            })
-            .unwrap();
-        assert!(last < 25, "{last} cycles");
-        for (number, &value) in values.iter().enumerate() {
-            let expected = (sheet.position(number)[0] as f64 - 2.5) / 10.0;
-            assert!((value - expected).abs() < 1e-4);
-            let slope = gradient(&sheet, |at| values[at], number, &sheet.links(number));
-            assert!((slope[0] - 0.2).abs() < 1e-3 && slope[1].abs() < 1e-6);
-        }
-    }
 }

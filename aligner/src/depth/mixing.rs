@@ -45,6 +45,15 @@ impl Mixing {
         }
     }
 
+    /// Forgets the history.
+    pub(super) fn restart(&mut self) {
+        for history in self.step.iter_mut().chain(&mut self.effect) {
+            history.fill(0.0);
+        }
+        self.remainder.fill(0.0);
+        self.iterations = 0;
+    }
+
     /// Where the iteration sums up by how much it changes each unknown.
     pub(super) fn moved(&mut self) -> &mut [f32] {
         &mut self.remainder

@@ -25,14 +25,6 @@ pub(super) struct Equation {
     pub(super) volume: f64,
 }
 
-impl Equation {
-    /// What the voxel asks for if all grey neighbours have the same value.
-    pub(super) fn mean(&self, value: f64) -> f64 {
-        let weights: f64 = self.weight.iter().map(|&weight| f64::from(weight)).sum();
-        (self.fixed + weights * value) / self.sum
-    }
-}
-
 /// An [`Equation`] as it is used.
 struct Tied {
     /// Place in the block.
@@ -52,6 +44,8 @@ struct Colour<'a> {
     blocks: &'a [Block],
     /// The tied voxels of each block.
     rim: Vec<Vec<Tied>>,
+    /// Number of the first voxel of this colour.
+    first: u32,
     /// Number of the first voxel of the other colour.
     other: u32,
 }
@@ -72,20 +66,38 @@ pub(super) struct Relaxation<'a> {
 
 impl<'a> Relaxation<'a> {
     /// `weight` is that of a grey neighbour along each axis where all six are grey; `equation`, of the
-    /// voxel's number and links, holds elsewhere, and is `None` for a voxel that nothing ties.
+    /// voxel's number and links, holds elsewhere.
     pub(super) fn new(
         sheet: &'a Sheet,
         weight: [f64; 3],
-        equation: impl Fn(usize, &Links) -> Option<Equation> + Sync,
+        equation: impl Fn(usize, &Links) -> Equation + Sync,
     ) -> Self {
         let inside = 2.0 * weight.iter().sum::<f64>();
+        let red = sheet.red;
         Self {
-            red: sheet.red,
+            red,
             share: weight.map(|weight| weight / inside),
             inside,
-            reds: Colour::new(&sheet.reds, [0, sheet.red], &equation),
-            blacks: Colour::new(&sheet.blacks, [sheet.red, 0], &equation),
+            reds: Colour::new(&sheet.reds, [0, red], &equation),
+            blacks: Colour::new(&sheet.blacks, [red, 0], &equation),
         }
+    }
+
+    /// Takes over the equations of voxels for which there is a new one; in the others, fixed values are
+    /// multiplied by `factor`.
+    pub(super) fn change(
+        &mut self,
+        renewed: impl Fn(usize, &Links) -> Option<Equation> + Sync,
+        factor: f64,
+    ) {
+        self.reds.change(&renewed, factor);
+        self.blacks.change(&renewed, factor);
+    }
+
+    /// True if values of 0 solve all equations.
+    pub(super) fn is_solved_by_zero(&self) -> bool {
+        let mut rims = self.reds.rim.iter().chain(&self.blacks.rim).flatten();
+        rims.all(|tied| tied.fixed == 0.0)
     }
 
     /// Moves every voxel towards what its neighbours ask for, by `omega` of the way; adds what the
@@ -139,32 +151,42 @@ impl<'a> Colour<'a> {
     fn new(
         blocks: &'a [Block],
         starts: [usize; 2],
-        equation: impl Fn(usize, &Links) -> Option<Equation> + Sync,
+        equation: impl Fn(usize, &Links) -> Equation + Sync,
     ) -> Self {
-        let [first, other] = starts;
-        let other = other as u32;
+        let [first, other] = starts.map(|start| start as u32);
         let rim = blocks.par_iter().enumerate().map(|(place, block)| {
-            let tied = block.rim.iter().filter_map(|rim| {
-                let number = first + place * BLOCK + usize::from(rim.cell);
-                let equation = equation(number, &rim.links)?;
-                Some(Tied {
-                    cell: rim.cell,
-                    link: equation
-                        .link
-                        .map(|at| if at == NONE { NONE } else { at - other }),
-                    weight: equation.weight,
-                    fixed: equation.fixed,
-                    inverse: 1.0 / equation.sum,
-                    scale: (equation.volume * equation.sum) as f32,
-                })
+            let start = starts[0] + place * BLOCK;
+            let tied = block.rim.iter().map(|rim| {
+                let number = start + usize::from(rim.cell);
+                Tied::new(rim.cell, &equation(number, &rim.links), other)
             });
             tied.collect()
         });
         Self {
             blocks,
             rim: rim.collect(),
+            first,
             other,
         }
+    }
+
+    fn change(&mut self, renewed: impl Fn(usize, &Links) -> Option<Equation> + Sync, factor: f64) {
+        let Self {
+            blocks,
+            first,
+            other,
+            ..
+        } = *self;
+        let pairs = self.rim.par_iter_mut().zip(blocks).enumerate();
+        pairs.for_each(|(place, (tied, block))| {
+            let start = first as usize + place * BLOCK;
+            for (tied, rim) in tied.iter_mut().zip(&block.rim) {
+                match renewed(start + usize::from(rim.cell), &rim.links) {
+                    Some(equation) => *tied = Tied::new(rim.cell, &equation, other),
+                    None => tied.fixed *= factor,
+                }
+            }
+        });
     }
 
     fn parts(&self) -> impl IndexedParallelIterator<Item = Part<'_>> {
@@ -259,6 +281,21 @@ fn mean(near: &[&[f64]; 6], share: [f64; 3], place: usize) -> f64 {
 }
 
 impl Tied {
+    /// `other` is the number of the first voxel of the other colour.
+    fn new(cell: u16, equation: &Equation, other: u32) -> Self {
+        // A piece with two sides has more than one voxel: each is next to another one or to a surface.
+        debug_assert!(equation.sum > 0.0, "nothing ties a voxel");
+        let place = |at: u32| if at == NONE { NONE } else { at - other };
+        Self {
+            cell,
+            link: equation.link.map(place),
+            weight: equation.weight,
+            fixed: equation.fixed,
+            inverse: 1.0 / equation.sum,
+            scale: (equation.volume * equation.sum) as f32,
+        }
+    }
+
     #[inline(always)]
     fn mean(&self, other: &[f64]) -> f64 {
         let mut sum = self.fixed;

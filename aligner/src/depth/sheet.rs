@@ -184,6 +184,8 @@ pub(super) struct Sheet {
     pub(super) shape: [usize; 3],
     /// Distance of voxel centres along each axis, in mm.
     pub(super) spacing: [f64; 3],
+    /// Mean thickness in mm.
+    pub(super) thickness_mm: f64,
     /// Number of red voxels; they come first.
     pub(super) red: usize,
     /// Flat image index of each grey voxel.
@@ -208,13 +210,14 @@ impl Sheet {
         let mut sheet = Self {
             shape,
             spacing,
+            thickness_mm: 0.0,
             red,
             reds: blocks(&voxel[..red]),
             blacks: blocks(&voxel[red..]),
             voxel,
         };
-        let thickness_mm = sheet.mean_thickness_mm();
-        for crossing in boundary::crossings(state, shape, spacing, thickness_mm) {
+        sheet.thickness_mm = sheet.mean_thickness_mm();
+        for crossing in boundary::crossings(state, shape, spacing, sheet.thickness_mm) {
             sheet.place(number[crossing.voxel as usize] as usize, &crossing);
         }
         sheet
@@ -307,7 +310,7 @@ impl Sheet {
     /// Mean thickness in mm: twice the volume over the area of both surfaces.
     ///
     /// Depends only on counts, and so not on the orientation of the axes.
-    pub(super) fn mean_thickness_mm(&self) -> f64 {
+    fn mean_thickness_mm(&self) -> f64 {
         let mut faces = [0_usize; 3];
         for (_, links) in self.rim() {
             for (direction, link) in links.iter().enumerate() {

@@ -57,8 +57,8 @@ fn flow_along<const FALLING: bool>(
     (deep, upstream): (&DeepVoxels<'_>, &Upstream),
     flattest: f64,
 ) -> Arrivals {
-    let mut flows = vec![Flow::NONE; sheet.len()];
-    flows.extend([Flow::entering(1.0), Flow::entering(0.0)]);
+    let mut flows = vec![Flow::NONE; sheet.len() + 2];
+    flows[sheet.len()..].copy_from_slice(&[Flow::entering(1.0), Flow::entering(0.0)]);
     let transport = Transport::<FALLING> {
         sheet,
         harmonic,
