@@ -12,9 +12,6 @@ use super::sheet::position;
 /// Marks a side without a neighbour.
 const NONE: u32 = u32::MAX;
 
-/// Marks a side where the image ends.
-const OUTSIDE: u32 = u32::MAX - 1;
-
 /// Cells that are updated in one piece: on coarse grids there are few.
 const SHARE: usize = 2048;
 
@@ -51,6 +48,8 @@ pub(super) struct Cells<'a> {
     pub(super) spacing: [f64; 3],
     /// Flat index of each cell.
     pub(super) at: &'a [u32],
+    /// Number of cells of the first colour.
+    pub(super) red: usize,
 }
 
 /// A coarser grid, and how the cells of a finer one lie in it.
@@ -63,12 +62,18 @@ pub(super) struct Nest {
     pub(super) red: usize,
     /// Coarse cell of each fine one, and in which half of it along each axis.
     parent: Vec<u32>,
-    /// Fine cells, in the order of their parents and ascending for each.
-    children: Vec<u32>,
-    /// Where the children of each coarse cell begin.
-    first: Vec<u32>,
+    /// The fine cells in each coarse one, the red and the black ones.
+    children: [Children; 2],
     /// Axes along which two cells are merged.
     pub(super) merged: [bool; 3],
+}
+
+/// The fine cells of one colour in each coarse cell.
+struct Children {
+    /// In the order of their parents, and ascending for each.
+    cells: Vec<u32>,
+    /// Where those of each parent begin.
+    first: Vec<u32>,
 }
 
 /// Where a fine cell lies.
@@ -81,9 +86,13 @@ pub(super) struct Place {
 
 /// The equation of a coarse cell.
 pub(super) struct Row {
-    /// The neighbour in each direction, [`NONE`] or [`OUTSIDE`].
+    /// The neighbour in each direction. Where there is none, that in another one: so no branch is needed
+    /// that would be foretold wrongly.
     pub(super) link: [u32; 6],
+    /// 0 where there is no neighbour.
     pub(super) weight: [f32; 6],
+    /// Whether the image ends, a bit for each direction.
+    ends: u8,
     /// Weight of the fixed values.
     pub(super) fixed: f32,
     /// 1 / sum of all weights; 0 if there are none.
@@ -110,6 +119,7 @@ impl Row {
     const EMPTY: Self = Self {
         link: [NONE; 6],
         weight: [0.0; 6],
+        ends: 0,
         fixed: 0.0,
         inverse: 0.0,
     };
@@ -127,14 +137,18 @@ impl Row {
 
     /// True if the image ends on either side of the axis.
     pub(super) fn ends_along(&self, axis: usize) -> bool {
-        self.link[2 * axis] == OUTSIDE || self.link[2 * axis + 1] == OUTSIDE
+        self.ends >> (2 * axis) & 3 != 0
     }
 
     pub(super) fn arms(&self) -> Arms {
-        let arms = std::array::from_fn(|direction| match self.link[direction] {
-            OUTSIDE => Arm::Outside(0.0),
-            NONE => Arm::Free,
-            link => Arm::Cell(link, self.weight[direction]),
+        let arms = std::array::from_fn(|direction| {
+            if self.weight[direction] > 0.0 {
+                Arm::Cell(self.link[direction], self.weight[direction])
+            } else if self.ends >> direction & 1 != 0 {
+                Arm::Outside(0.0)
+            } else {
+                Arm::Free
+            }
         });
         (arms, self.fixed)
     }
@@ -200,23 +214,29 @@ fn number_parents(
     (parent, at, red)
 }
 
-/// Fine cells in the order of their parents, and where those of each parent begin.
-fn sort_children(parent: &[u32], parents: usize) -> (Vec<u32>, Vec<u32>) {
-    let mut first = vec![0_u32; parents + 1];
-    for &cell in parent {
-        first[cell as usize + 1] += 1;
+impl Children {
+    /// `parent` is that of each fine cell, of which the first has the number `start`.
+    fn of(parent: &[u32], start: usize, parents: usize) -> Self {
+        let mut first = vec![0_u32; parents + 1];
+        for &cell in parent {
+            first[cell as usize + 1] += 1;
+        }
+        for cell in 0..parents {
+            first[cell + 1] += first[cell];
+        }
+        let mut next = first.clone();
+        let mut cells = vec![0; parent.len()];
+        for (child, &cell) in parent.iter().enumerate() {
+            let place = &mut next[cell as usize];
+            cells[*place as usize] = (start + child) as u32;
+            *place += 1;
+        }
+        Self { cells, first }
     }
-    for cell in 0..parents {
-        first[cell + 1] += first[cell];
+
+    fn of_cell(&self, cell: usize) -> &[u32] {
+        &self.cells[self.first[cell] as usize..self.first[cell + 1] as usize]
     }
-    let mut next = first.clone();
-    let mut children = vec![0; parent.len()];
-    for (child, &cell) in parent.iter().enumerate() {
-        let place = &mut next[cell as usize];
-        children[*place as usize] = child as u32;
-        *place += 1;
-    }
-    (children, first)
 }
 
 impl Nest {
@@ -235,7 +255,11 @@ impl Nest {
             }
         });
         let (mut parent, at, red) = number_parents(fine, shape, merged);
-        let (children, first) = sort_children(&parent, at.len());
+        let (reds, blacks) = parent.split_at(fine.red);
+        let (reds, blacks) = rayon::join(
+            || Children::of(reds, 0, at.len()),
+            || Children::of(blacks, fine.red, at.len()),
+        );
         for_each_block(&mut parent, 0, |cell, code| {
             let place = position(fine.shape, fine.at[cell] as usize);
             for axis in 0..3 {
@@ -250,8 +274,7 @@ impl Nest {
             at,
             red,
             parent,
-            children,
-            first,
+            children: [reds, blacks],
             merged,
         })
     }
@@ -262,6 +285,7 @@ impl Nest {
             shape: self.shape,
             spacing: self.spacing,
             at: &self.at,
+            red: self.red,
         }
     }
 
@@ -280,9 +304,9 @@ impl Nest {
         }
     }
 
-    /// The fine cells in a coarse one, ascending.
-    pub(super) fn children_of(&self, cell: usize) -> &[u32] {
-        &self.children[self.first[cell] as usize..self.first[cell + 1] as usize]
+    /// The red ones of the fine cells in a coarse one.
+    pub(super) fn red_children_of(&self, cell: usize) -> &[u32] {
+        self.children[0].of_cell(cell)
     }
 
     /// The equations of the coarse cells from those of the fine ones.
@@ -307,7 +331,8 @@ impl Nest {
     /// The equation of a coarse cell.
     fn row(&self, cell: usize, arms: impl Fn(usize) -> Arms) -> Row {
         let mut row = Row::EMPTY;
-        for &child in self.children_of(cell) {
+        let children = self.children.iter();
+        for &child in children.flat_map(|children| children.of_cell(cell)) {
             let (arms, fixed) = arms(child as usize);
             row.fixed += fixed;
             for (direction, arm) in arms.into_iter().enumerate() {
@@ -335,14 +360,19 @@ impl Nest {
                         row.fixed += weight * distance / (distance + shift);
                     }
                     Arm::Outside(weight) => {
-                        if row.link[direction] == NONE {
-                            row.link[direction] = OUTSIDE;
-                        }
+                        row.ends |= 1 << direction;
                         row.fixed += weight;
                     }
                     Arm::Free => {}
                 }
             }
+        }
+        // A cell that goes on does not end there, although some of its children do.
+        for (direction, &weight) in row.weight.iter().enumerate() {
+            row.ends &= !(u8::from(weight > 0.0) << direction);
+        }
+        if let Some(any) = row.link.into_iter().find(|&link| link != NONE) {
+            row.link = row.link.map(|link| if link == NONE { any } else { link });
         }
         let sum = row.fixed + row.weight.iter().sum::<f32>();
         if sum > 0.0 {

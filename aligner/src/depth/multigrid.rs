@@ -104,7 +104,7 @@ impl<'a> Multigrid<'a> {
         let Some(level) = self.levels.first_mut() else {
             return;
         };
-        level.gather(residual.len(), |cell| residual[cell] as f32);
+        level.gather(|cell| residual[cell] as f32);
         for round in 0..rounds {
             cycle(&mut self.levels, round == 0);
         }
@@ -154,7 +154,7 @@ fn cycle(levels: &mut [Level<'_>], gathered: bool) {
         }
         return;
     };
-    next.gather(level.nest.red, |cell| level.residual(cell));
+    next.gather(|cell| level.residual(cell));
     for cycles in 0..CYCLES {
         cycle(coarser, cycles == 0);
     }
@@ -172,15 +172,11 @@ fn cycle(levels: &mut [Level<'_>], gathered: bool) {
 impl Level<'_> {
     /// Sums residuals of the red cells of the finer grid into the cells, and starts from what the red ones
     /// ask for if there is no correction elsewhere.
-    fn gather(&mut self, finer_red: usize, residual: impl Fn(usize) -> f32 + Sync) {
+    fn gather(&mut self, residual: impl Fn(usize) -> f32 + Sync) {
         let nest = self.nest;
         for_each_block(&mut self.flux, 0, |cell, flux| {
-            let children = nest.children_of(cell).iter().map(|&child| child as usize);
-            // By ascending number: red ones come first.
-            *flux = children
-                .take_while(|&child| child < finer_red)
-                .map(&residual)
-                .sum();
+            let children = nest.red_children_of(cell).iter();
+            *flux = children.map(|&child| residual(child as usize)).sum();
         });
         let (reds, blacks) = self.correction.split_at_mut(nest.red);
         for (value, (row, flux)) in reds.iter_mut().zip(self.rows.iter().zip(&self.flux)) {
@@ -210,7 +206,12 @@ impl Level<'_> {
     /// one direction.
     fn slope(&self, row: &Row, here: f32, direction: usize) -> f32 {
         let there = self.correction.get(row.link[direction] as usize);
-        there.map_or(0.0, |there| 0.25 * (there - here))
+        let slope = there.map_or(0.0, |there| 0.25 * (there - here));
+        if row.weight[direction] > 0.0 {
+            slope
+        } else {
+            0.0
+        }
     }
 
     /// The correction at a cell of the finer grid.

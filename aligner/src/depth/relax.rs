@@ -29,7 +29,8 @@ pub(super) struct Equation {
 struct Tied {
     /// Place in the block.
     cell: u16,
-    /// Places of the neighbours in the other colour, or [`NONE`].
+    /// Places of the neighbours in the other colour. Where there is none, that of another one: so no branch
+    /// is needed that would be foretold wrongly.
     link: [u32; 6],
     weight: [f32; 6],
     fixed: f64,
@@ -285,7 +286,9 @@ impl Tied {
     fn new(cell: u16, equation: &Equation, other: u32) -> Self {
         // A piece with two sides has more than one voxel: each is next to another one or to a surface.
         debug_assert!(equation.sum > 0.0, "nothing ties a voxel");
-        let place = |at: u32| if at == NONE { NONE } else { at - other };
+        let any = equation.link.into_iter().find(|&at| at != NONE);
+        let any = any.unwrap_or(other);
+        let place = |at: u32| if at == NONE { any - other } else { at - other };
         Self {
             cell,
             link: equation.link.map(place),

@@ -217,23 +217,16 @@ impl Sheet {
             voxel,
         };
         sheet.thickness_mm = sheet.mean_thickness_mm();
-        for crossing in boundary::crossings(state, shape, spacing, sheet.thickness_mm) {
-            sheet.place(number[crossing.voxel as usize] as usize, &crossing);
-        }
+        let crossings = boundary::crossings(state, shape, spacing, sheet.thickness_mm);
+        let Self { reds, blacks, .. } = &mut sheet;
+        let number = |crossing: &Crossing| number[crossing.voxel as usize] as usize;
+        let in_reds = |crossing: &Crossing| Some(number(crossing)).filter(|&at| at < red);
+        let in_blacks = |crossing: &Crossing| number(crossing).checked_sub(red);
+        rayon::join(
+            || place(&crossings, reds, in_reds),
+            || place(&crossings, blacks, in_blacks),
+        );
         sheet
-    }
-
-    /// Puts a surface where it was found.
-    fn place(&mut self, owner: usize, crossing: &Crossing) {
-        let (blocks, owner) = if owner < self.red {
-            (&mut self.reds, owner)
-        } else {
-            (&mut self.blacks, owner - self.red)
-        };
-        let block = &mut blocks[owner / BLOCK];
-        let code = block.code[owner % BLOCK] ^ Block::RIM;
-        block.rim[usize::from(code)].links[usize::from(crossing.direction)] =
-            Link::surface(crossing.white, crossing.distance);
     }
 
     /// The six neighbours of a grey voxel.
@@ -299,6 +292,7 @@ impl Sheet {
             shape: self.shape,
             spacing: self.spacing,
             at: &self.voxel,
+            red: self.red,
         }
     }
 
@@ -336,6 +330,19 @@ impl Sheet {
     /// Voxel index of a grey voxel.
     pub(super) fn position(&self, number: usize) -> [usize; 3] {
         position(self.shape, self.voxel[number] as usize)
+    }
+}
+
+/// Puts surfaces where they were found, into the blocks of one colour; `owner` is the place there of the
+/// voxel that a crossing belongs to.
+fn place(crossings: &[Crossing], blocks: &mut [Block], owner: impl Fn(&Crossing) -> Option<usize>) {
+    for crossing in crossings {
+        if let Some(owner) = owner(crossing) {
+            let block = &mut blocks[owner / BLOCK];
+            let code = block.code[owner % BLOCK] ^ Block::RIM;
+            block.rim[usize::from(code)].links[usize::from(crossing.direction)] =
+                Link::surface(crossing.white, crossing.distance);
+        }
     }
 }
 

@@ -100,7 +100,7 @@ struct Transport<'a, const FALLING: bool> {
 
 impl<const FALLING: bool> Transport<'_, FALLING> {
     /// True for the surface from which the tubes start.
-    fn starts_at(&self, value: f64) -> bool {
+    fn starts_at(value: f64) -> bool {
         (value > 0.5) == FALLING
     }
 
@@ -142,7 +142,7 @@ impl<const FALLING: bool> Transport<'_, FALLING> {
                     beyond += rate * level.max(0.0);
                     Inflow::entering(rate as f32, self.outside)
                 }
-                End::Surface { value, distance } if self.starts_at(value) => {
+                End::Surface { value, distance } if Self::starts_at(value) => {
                     Inflow::entering((rate / distance) as f32, self.surface)
                 }
                 End::Grey(first) if is_upstream(self.rise(first, number)) => {
@@ -193,7 +193,7 @@ impl<const FALLING: bool> Transport<'_, FALLING> {
     fn behind(&self, first: usize, direction: usize) -> (u32, Weights) {
         match self.sheet.link(first, direction).end() {
             // Very short steps would amplify errors of the first point.
-            End::Surface { value, distance } if self.starts_at(value) && distance > 0.2 => {
+            End::Surface { value, distance } if Self::starts_at(value) && distance > 0.2 => {
                 (self.surface, Weights::to_surface(distance))
             }
             End::Grey(second) if is_upstream(self.rise(second, first)) => {
