@@ -86,8 +86,8 @@ pub(super) struct Place {
 
 /// The equation of a coarse cell.
 pub(super) struct Row {
-    /// The neighbour in each direction. Where there is none, that in another one: so no branch is needed
-    /// that would be foretold wrongly.
+    /// The neighbour in each direction. Where there is none, that in another one: a branch would often
+    /// be mispredicted.
     pub(super) link: [u32; 6],
     /// 0 where there is no neighbour.
     pub(super) weight: [f32; 6],

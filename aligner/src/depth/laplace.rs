@@ -37,12 +37,15 @@ impl Harmonic {
     }
 }
 
-/// Whether a voxel lies upstream of another one if L rises by this much between them, in units of
-/// [`Harmonic`]: by about 1e-6. Below the error of the solver, the order of voxels on one level set would
-/// be left to chance.
+/// Least rise of L from a voxel to one downstream, in units of the last place of [`Harmonic`]: about
+/// 1e-6. Above the error of the solver: the order of voxels on one level set would be left to chance.
+const MARGIN: i64 = 2147;
+
+/// Whether a voxel lies upstream of another one if L rises by this much between them, in units of the
+/// last place of [`Harmonic`].
 #[inline]
 pub(super) fn is_upstream(rise: i64) -> bool {
-    rise > 2147
+    rise > MARGIN
 }
 
 /// The equation at each grey voxel.

@@ -29,8 +29,8 @@ pub(super) struct Equation {
 struct Tied {
     /// Place in the block.
     cell: u16,
-    /// Places of the neighbours in the other colour. Where there is none, that of another one: so no branch
-    /// is needed that would be foretold wrongly.
+    /// Places of the neighbours in the other colour. Where there is none, that of another one: a
+    /// branch would often be mispredicted.
     link: [u32; 6],
     weight: [f32; 6],
     fixed: f64,
@@ -284,7 +284,7 @@ fn mean(near: &[&[f64]; 6], share: [f64; 3], place: usize) -> f64 {
 impl Tied {
     /// `other` is the number of the first voxel of the other colour.
     fn new(cell: u16, equation: &Equation, other: u32) -> Self {
-        // A piece with two sides has more than one voxel: each is next to another one or to a surface.
+        // Each voxel of a piece with two sides is next to another one or to a surface.
         debug_assert!(equation.sum > 0.0, "nothing ties a voxel");
         let any = equation.link.into_iter().find(|&at| at != NONE);
         let any = any.unwrap_or(other);

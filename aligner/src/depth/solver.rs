@@ -171,6 +171,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_missing_is_the_sum_of_the_changes_to_come() {
+        let mut pace = Pace::default();
+        pace.note(1.0);
+        assert!(pace.missing() > 10.0, "one change says nothing of the pace");
+        for change in [0.5, 0.25, 0.125] {
+            pace.note(change);
+        }
+        assert!((pace.missing() - 0.125).abs() < 1e-12);
+        // A lucky cycle does not count by itself.
+        pace.note(0.001);
+        assert!((pace.missing() - 0.001).abs() < 1e-12);
+        pace.note(0.0);
+        assert_eq!(pace.missing(), 0.0);
+    }
+
+    #[test]
     fn between_two_planes_the_solution_is_linear() {
         let shape = [16, 4, 3];
         let state: Vec<u8> = (0..shape.iter().product())
