@@ -133,7 +133,8 @@ fn bandwidth(report: &mut Report, whole: Cost) {
 /// Bytes that the passes of 8 iterations on levels 4, 2, 1 move at least, each array once per pass.
 fn bytes_moved(voxels: usize) -> f64 {
     let finest = voxels.pow(3) as f64;
-    // An iteration reads fixed, moving and mask; writes sum, residual, weight, and reads them again.
+    // An iteration reads fixed, moving and mask; writes sum, residual, weight, and reads them again. (The
+    // depths come to agree here: no column is doubted.)
     let warp = 4.0 + 4.0 + 1.0 + 3.0 * 8.0;
     let gather = 3.0 * 4.0;
     // Some ten steps on a lattice of 3-voxel cells: three components through eight vectors.

@@ -19,6 +19,7 @@ use crate::{
     volume::Volume,
 };
 
+mod columns;
 mod cortex;
 mod cosine;
 mod enforce;

@@ -1,6 +1,6 @@
 //! The widest vector instructions of the machine for plain loops, without a build for each machine.
 
-/// Runs `operation` compiled for the vector instructions found at run time (AVX2 on x86-64).
+/// Runs `operation` compiled for the vector instructions found at run time (AVX2 or AVX-512 on x86-64).
 ///
 /// Only code that is inlined into `operation` gains, and `operation` itself must be marked
 /// `#[inline(always)]`. Rust never fuses a product and a sum

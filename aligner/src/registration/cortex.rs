@@ -18,19 +18,18 @@ pub(super) struct Cortex {
 }
 
 impl Cortex {
-    /// Finds the cortex of a depth map whose voxels are `spacing` wide. With `validity`, the mean is
-    /// weighted by it.
+    /// Finds the cortex of a depth map, [`smoothed`], whose voxels are `spacing` wide. With `validity`, the
+    /// mean is weighted by it.
     pub(super) fn find(
-        depth: &[f32],
+        smooth: &[f32],
         shape: [usize; 3],
         spacing: [f64; 3],
         validity: Option<&[f32]>,
     ) -> Self {
-        let smooth = gaussian(depth, shape, [SIGMA_VOX; 3]);
         let plane = shape[0] * shape[1];
         let sums: Vec<(f64, f64)> = (0..shape[2])
             .into_par_iter()
-            .map(|z| slope_sums(&smooth, shape, spacing, (validity, z)))
+            .map(|z| slope_sums(smooth, shape, spacing, (validity, z)))
             .collect();
         let (square, weight) = sums
             .into_iter()
@@ -50,7 +49,12 @@ impl Cortex {
     }
 }
 
-fn is_cortex(depth: f32) -> bool {
+/// A depth map as its cortex and its slopes are found.
+pub(super) fn smoothed(depth: &[f32], shape: [usize; 3]) -> Vec<f32> {
+    gaussian(depth, shape, [SIGMA_VOX; 3])
+}
+
+pub(super) fn is_cortex(depth: f32) -> bool {
     depth > MARGIN && depth < 1.0 - MARGIN
 }
 
@@ -62,7 +66,6 @@ fn slope_sums(
     (validity, z): (Option<&[f32]>, usize),
 ) -> (f64, f64) {
     let [nx, ny, _] = shape;
-    let strides = [1, nx, nx * ny];
     let (mut square, mut total) = (0.0, 0.0);
     for y in 0..ny {
         for x in 0..nx {
@@ -70,23 +73,33 @@ fn slope_sums(
             if !is_cortex(smooth[index]) {
                 continue;
             }
-            let at = [x, y, z];
-            let slope: f64 = (0..3)
-                .map(|axis| {
-                    let down = at[axis].min(1);
-                    let up = (shape[axis] - 1 - at[axis]).min(1);
-                    let high = smooth[index + up * strides[axis]] as f64;
-                    let low = smooth[index - down * strides[axis]] as f64;
-                    let width = (up + down).max(1) as f64 * spacing[axis];
-                    ((high - low) / width).powi(2)
-                })
-                .sum();
+            let slopes = central_differences(smooth, shape, spacing, [x, y, z]);
+            let slope: f64 = slopes.iter().map(|slope| slope * slope).sum();
             let weight = validity.map_or(1.0, |validity| validity[index] as f64);
             square += weight * slope;
             total += weight;
         }
     }
     (square, total)
+}
+
+/// ∇depth at a voxel: central differences, one-sided at a face of the image.
+pub(super) fn central_differences(
+    depth: &[f32],
+    shape: [usize; 3],
+    spacing: [f64; 3],
+    at: [usize; 3],
+) -> [f64; 3] {
+    let strides = [1, shape[0], shape[0] * shape[1]];
+    let index: usize = at.iter().zip(strides).map(|(at, stride)| at * stride).sum();
+    std::array::from_fn(|axis| {
+        let down = at[axis].min(1);
+        let up = (shape[axis] - 1 - at[axis]).min(1);
+        let high = depth[index + up * strides[axis]] as f64;
+        let low = depth[index - down * strides[axis]] as f64;
+        let width = (up + down).max(1) as f64 * spacing[axis];
+        (high - low) / width
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +114,7 @@ mod tests {
             .map(|i| ((i % 30) as f32 - 5.0) / 20.0)
             .map(|value| value.clamp(0.0, 1.0))
             .collect();
-        let cortex = Cortex::find(&depth, shape, spacing, None);
+        let cortex = Cortex::find(&smoothed(&depth, shape), shape, spacing, None);
         // One tenth per mm; the smoothed bends at both ends lower the mean a little.
         assert!((cortex.mean_square_slope.sqrt() - 0.1).abs() < 0.01);
         assert!(cortex.mask[15] && !cortex.mask[0] && !cortex.mask[29]);
@@ -122,7 +135,7 @@ mod tests {
         let validity: Vec<f32> = (0..24 * 25)
             .map(|i| if i % 24 < 8 { 1.0 } else { 0.0 })
             .collect();
-        let cortex = Cortex::find(&depth, shape, [1.0; 3], Some(&validity));
+        let cortex = Cortex::find(&smoothed(&depth, shape), shape, [1.0; 3], Some(&validity));
         assert!((cortex.mean_square_slope.sqrt() - 1.0 / 22.0).abs() < 0.01);
     }
 

@@ -8,6 +8,7 @@ use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
 
 use super::{
     RegistrationError,
+    columns::Columns,
     exponential::exponential,
     landmarks::Landmarks,
     lattice::{LatticeField, Upsampler},
@@ -26,6 +27,9 @@ const SMALLEST_SCALE: f64 = 0.02;
 const REFERENCE_RESIDUAL: f64 = 0.05;
 /// Above the upper residual both images are warped alike, below the lower one only the moving one.
 const SYMMETRY_RESIDUALS: [f64; 2] = [0.01, 0.03];
+/// Above the upper residual, columns that the image cuts do not count; below the lower one they count in
+/// full.
+const DOUBT_RESIDUALS: [f64; 2] = [0.01, 0.02];
 /// A residual that grew by this factor takes half of the last step back.
 const RISE: f64 = 1.2;
 
@@ -71,10 +75,18 @@ pub(super) struct LevelSolver<'a> {
     solver: Solver,
     /// Share of the flow that warps the fixed image; the moving one gets the rest.
     fixed_share: f32,
+    /// The columns that may lose weight, and how much of it, once the first residual has told.
+    columns: Option<&'a Columns>,
+    doubt: Option<f32>,
 }
 
 impl<'a> LevelSolver<'a> {
-    pub(super) fn new(setting: &'a Setting<'a>, parameters: &'a LevelParameters) -> Self {
+    /// `refines`: a coarser level came before, so that the depths agree already as far as they will.
+    pub(super) fn new(
+        setting: &'a Setting<'a>,
+        parameters: &'a LevelParameters,
+        refines: bool,
+    ) -> Self {
         let level = Level::build(setting.problem, parameters.shrink_factor.max(1) as usize);
         let block = setting.parameters.lattice_spacing.max(1) as usize;
         let lattice = lattice_shape(level.shape, block);
@@ -93,6 +105,10 @@ impl<'a> LevelSolver<'a> {
                 setting.parameters.conjugate_gradient_steps,
             ),
             fixed_share: fixed_share(f64::INFINITY),
+            columns: (refines && parameters.shrink_factor <= 1)
+                .then_some(setting.problem.columns.as_ref())
+                .flatten(),
+            doubt: None,
             level,
             parameters,
         }
@@ -121,7 +137,8 @@ impl<'a> LevelSolver<'a> {
             {
                 change.scale(-0.5);
                 velocity.add(change);
-                change.scale(-1.0);
+                // The next step starts from there: what has risen may be noise that less is blurred.
+                last = None;
                 progress.iteration(iteration, self.parameters.iterations, residual)?;
                 continue;
             }
@@ -153,7 +170,7 @@ impl<'a> LevelSolver<'a> {
             backward: (share > 0.0).then(|| self.voxels(exponential(velocity, -share, cell))),
             forward: self.voxels(exponential(velocity, 1.0 - share, cell)),
         };
-        let residual = self.warped.update(&self.level, &self.upsampler, &parts);
+        let residual = self.warp(&parts);
         let scale = (self.parameters.robust_scale * residual).max(SMALLEST_SCALE);
         let scales = WeightScales {
             residual: (scale * scale) as f32,
@@ -167,6 +184,23 @@ impl<'a> LevelSolver<'a> {
             let frame = self.frame();
             landmarks.add(&mut self.equations, &whole, &frame, strength);
         }
+        residual
+    }
+
+    fn warp(&mut self, parts: &Parts) -> f64 {
+        let cut = self
+            .columns
+            .zip(self.doubt)
+            .filter(|(_, doubt)| *doubt > 0.0);
+        let mut residual = self.warped.update(&self.level, &self.upsampler, parts, cut);
+        if residual.is_nan() && cut.is_some() {
+            // The template holds no whole column: the cut ones are all there is.
+            self.columns = None;
+            residual = self
+                .warped
+                .update(&self.level, &self.upsampler, parts, None);
+        }
+        self.doubt.get_or_insert(doubt(residual));
         residual
     }
 
@@ -207,6 +241,15 @@ impl<'a> LevelSolver<'a> {
 fn fixed_share(residual: f64) -> f32 {
     let [low, high] = SYMMETRY_RESIDUALS;
     (0.5 * ((residual - low) / (high - low)).clamp(0.0, 1.0)) as f32
+}
+
+/// How much of their weight columns lose that the image cuts.
+///
+/// Their depth is a guess, which shows in that the depths of patch and template do not come to agree. Where
+/// they do, there is nothing to doubt: the map was cropped after it was computed, for one.
+fn doubt(residual: f64) -> f32 {
+    let [low, high] = DOUBT_RESIDUALS;
+    ((residual - low) / (high - low)).clamp(0.0, 1.0) as f32
 }
 
 /// Cells of a lattice over a grid; the last cell of an axis may reach beyond the border.
@@ -307,7 +350,7 @@ mod tests {
             parameters: &parameters,
             floor: parameters.smoothness_floor,
         };
-        let mut solver = LevelSolver::new(&setting, &parameters.levels[2]);
+        let mut solver = LevelSolver::new(&setting, &parameters.levels[2], false);
         let lattice = lattice_shape(SHAPE, 3);
         let mut none = Landmarks::new(&problem, parameters.landmark_mode);
         let residual = solver.linearise(&LatticeField::zero(lattice), &mut none);

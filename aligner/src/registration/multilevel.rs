@@ -76,8 +76,11 @@ pub(super) fn run(
             None => LatticeField::zero(shape),
             Some((velocity, old)) => velocity.resampled(shape, [block as f64 / old as f64; 3]),
         };
-        let (velocity, report) =
-            LevelSolver::new(setting, level).optimise(start, &mut landmarks, progress)?;
+        let (velocity, report) = LevelSolver::new(setting, level, index > 0).optimise(
+            start,
+            &mut landmarks,
+            progress,
+        )?;
         reports.push(report);
         current = Some((velocity, block));
     }

@@ -4,7 +4,11 @@ use std::{borrow::Cow, sync::Arc};
 
 use rayon::prelude::*;
 
-use super::{cortex::Cortex, problem::Problem, smoothing::gaussian};
+use super::{
+    cortex::{Cortex, smoothed},
+    problem::Problem,
+    smoothing::gaussian,
+};
 use crate::{affine::Affine, interpolate::Locator};
 
 /// Smoothing of a level, in units of its voxel size.
@@ -60,7 +64,8 @@ impl<'a> Level<'a> {
         let cortex = if shrink == 1 {
             Arc::clone(&problem.cortex)
         } else {
-            let found = Cortex::find(&fixed, coarse, coarse_spacing, validity.as_deref());
+            let smooth = smoothed(&fixed, coarse);
+            let found = Cortex::find(&smooth, coarse, coarse_spacing, validity.as_deref());
             Arc::new(found)
         };
         Self {

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::{
+    columns::Columns,
     lattice::{LatticeField, Plane, Upsampler},
     pyramid::Level,
 };
@@ -18,7 +19,7 @@ pub(super) struct Warped {
     pub(super) sum: Vec<f32>,
     /// Fixed − moving.
     pub(super) residual: Vec<f32>,
-    /// Validity of the fixed image, 0 where either position lies outside its image.
+    /// Validity of the fixed image, or what stands for it; 0 where either position lies outside its image.
     pub(super) weight: Vec<f32>,
 }
 
@@ -65,9 +66,15 @@ impl Warped {
         &values[start..start + nx]
     }
 
-    /// Warps both images; returns the root mean square residual over the valid part of the level's
-    /// cortex, NaN if no voxel of it is left.
-    pub(super) fn update(&mut self, level: &Level, upsampler: &Upsampler, parts: &Parts) -> f64 {
+    /// Warps both images; returns the root mean square residual over the level's cortex, weighted; NaN if
+    /// no voxel of it is left. `cut`: columns that lose as much of their weight as they are doubted.
+    pub(super) fn update(
+        &mut self,
+        level: &Level,
+        upsampler: &Upsampler,
+        parts: &Parts,
+        cut: Option<(&Columns, f32)>,
+    ) -> f64 {
         let [nx, ny, _] = self.shape;
         let plane = nx * ny;
         let sampler = Sampler::new(level);
@@ -95,6 +102,9 @@ impl Warped {
                             weight,
                         };
                         sampler.row(scratch, [y, z], warp_fixed, &mut out);
+                    }
+                    if let Some((columns, doubt)) = cut {
+                        columns.weigh(weight, z, doubt);
                     }
                     squares(
                         residual,
