@@ -52,12 +52,17 @@ impl Setting<'_> {
         slope_square * (weight / amplitude).max(self.floor)
     }
 
-    /// r²·V/σ² of the landmarks.
-    fn landmark_strength(&self, residual: f64) -> f64 {
-        let thickness = 1.0 / self.problem.slope_square.sqrt();
+    /// What landmarks weigh, V/σ² times the mean square residual at which the smoothness weighs this `weight`.
+    ///
+    /// Against smoothness they weigh the same whatever the residual is: how far a pair's pull reaches, and how
+    /// much of its error goes into the result, does not depend on how well the depths agree elsewhere.
+    fn landmark_strength(&self, weight: f64) -> f64 {
+        let slope_square = self.problem.slope_square;
+        let thickness = 1.0 / slope_square.sqrt();
         let volume = self.parameters.landmark_volume_factor * thickness.powi(3);
         let uncertainty = self.problem.landmark_uncertainty;
-        residual * residual * volume / (uncertainty * uncertainty)
+        let square = weight / (slope_square * self.parameters.smoothness_weight);
+        square * volume / (uncertainty * uncertainty)
     }
 }
 
@@ -180,7 +185,8 @@ impl<'a> LevelSolver<'a> {
             .accumulate(&self.warped, self.level.spacing, self.block, scales);
         if landmarks.any() {
             let whole = exponential(velocity, 1.0, cell);
-            let strength = self.setting.landmark_strength(residual);
+            let weight = self.setting.smoothness(residual, velocity.mean_square());
+            let strength = self.setting.landmark_strength(weight);
             let frame = self.frame();
             landmarks.add(&mut self.equations, &whole, &frame, strength);
         }
