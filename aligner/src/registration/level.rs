@@ -25,6 +25,8 @@ use super::{
 const SMALLEST_SCALE: f64 = 0.02;
 /// The smoothness weight is the one of the parameters where the residual has this size.
 const REFERENCE_RESIDUAL: f64 = 0.05;
+/// The smoothness weight, as a parameter, beside which the weight of landmarks was measured.
+const REFERENCE_WEIGHT: f64 = 0.67;
 /// Above the upper residual both images are warped alike, below the lower one only the moving one.
 const SYMMETRY_RESIDUALS: [f64; 2] = [0.01, 0.03];
 /// Above the upper residual, columns that the image cuts do not count; below the lower one they count in
@@ -52,17 +54,17 @@ impl Setting<'_> {
         slope_square * (weight / amplitude).max(self.floor)
     }
 
-    /// What landmarks weigh, V/σ² times the mean square residual at which the smoothness weighs this `weight`.
+    /// What landmarks weigh where the smoothness weighs λ = `weight`: λ/(0.67·g₀²)·V/σ².
     ///
-    /// Against smoothness they weigh the same whatever the residual is: how far a pair's pull reaches, and how
-    /// much of its error goes into the result, does not depend on how well the depths agree elsewhere.
+    /// Against smoothness that is always the same: how far a pair's pull reaches, and how much of its error
+    /// goes into the result, does not depend on how well the depths agree elsewhere. At the reference
+    /// residual r, the first factor is r².
     fn landmark_strength(&self, weight: f64) -> f64 {
         let slope_square = self.problem.slope_square;
         let thickness = 1.0 / slope_square.sqrt();
         let volume = self.parameters.landmark_volume_factor * thickness.powi(3);
         let uncertainty = self.problem.landmark_uncertainty;
-        let square = weight / (slope_square * self.parameters.smoothness_weight);
-        square * volume / (uncertainty * uncertainty)
+        weight / (REFERENCE_WEIGHT * slope_square) * volume / (uncertainty * uncertainty)
     }
 }
 
@@ -142,7 +144,7 @@ impl<'a> LevelSolver<'a> {
             {
                 change.scale(-0.5);
                 velocity.add(change);
-                // The next step starts from there: what has risen may be noise that less is blurred.
+                // Once: it may have risen because less is blurred.
                 last = None;
                 progress.iteration(iteration, self.parameters.iterations, residual)?;
                 continue;
@@ -193,6 +195,8 @@ impl<'a> LevelSolver<'a> {
         residual
     }
 
+    /// Warps the images; returns the root mean square residual. The first one tells how far columns are
+    /// doubted from then on.
     fn warp(&mut self, parts: &Parts) -> f64 {
         let cut = self
             .columns
