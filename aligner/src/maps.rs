@@ -92,7 +92,7 @@ impl Maps {
     }
 }
 
-/// What is known of a depth that was given: it is trusted everywhere.
+/// What is known of a depth that was given: it comes without a validity.
 pub fn report_of_given(depth: &Volume<f32>) -> DepthReport {
     DepthReport {
         source: DepthSource::Map,

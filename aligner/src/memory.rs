@@ -37,7 +37,7 @@ const REGISTRATION_PER_VOXEL_MILLI: u64 = 26_200;
 /// On coarse levels, per voxel of the patch: its smoothed images, and the warped ones.
 const COARSE_PER_VOXEL: u64 = 8;
 /// What stands for the validity that a given depth map lacks.
-const COLUMNS_PER_VOXEL: u64 = 1;
+const STAND_IN_PER_VOXEL: u64 = 1;
 /// A value of a depth, a validity, or the template.
 const VALUE: u64 = 4;
 /// A value of a segmentation while it is read.
@@ -99,7 +99,7 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
     let coarse = template + COARSE_PER_VOXEL * voxels;
     let mut register = maps + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);
     if matches!(job.depth, DepthJob::Map { .. }) {
-        register += COLUMNS_PER_VOXEL * voxels;
+        register += STAND_IN_PER_VOXEL * voxels;
     }
     let write = maps + 2 * FIELD_PER_VOXEL * voxels + results(job, plan);
     // Drawn last, beside everything else: the change of volume, and the pictures.

@@ -8,7 +8,7 @@
 //! One iteration, in files: `exponential` of parts of the velocity both ways, `warped` images on
 //! the way between them, `normal` equations per lattice cell, `solver` for the next step (`cosine`
 //! transforms); `level` holds the loop, `multilevel` the pyramid, and `problem` checks the
-//! input. `landmarks` pull in these equations; `trust` says which are believed, `enforce` meets
+//! input. `columns` that the image cuts are doubted if there is no validity. `landmarks` pull in these equations; `trust` says which are believed, `enforce` meets
 //! hard ones, `stencil` reads the field at a point. Computing depth, reading files and judging the
 //! result are left to others.
 
@@ -91,7 +91,8 @@ pub struct Contradiction {
 pub struct RegistrationInput<'a> {
     /// Depth of the patch, 0 to 1.
     pub fixed: &'a Volume<f32>,
-    /// How far the patch's depth can be trusted, 0 to 1, on the patch's grid.
+    /// How far the patch's depth can be trusted, 0 to 1, on the patch's grid. `None`: it is judged by where
+    /// the image cuts columns of the cortex.
     pub validity: Option<&'a Volume<f32>>,
     /// Depth of the template, 0 to 1; a part of it that holds the patch is enough.
     pub moving: &'a Volume<f32>,

@@ -7,46 +7,51 @@
 
 use rayon::prelude::*;
 
-use super::cortex::{central_differences, is_cortex};
+use super::{
+    cortex::{SIGMA_VOX, central_differences, is_cortex},
+    smoothing::gaussian,
+};
 
 /// A column counts in full if both of its ends lie this far inside the image, in units of the thickness:
 /// beside a cut column, depth suffers from the guess, too.
 const MARGIN: f64 = 0.5;
-/// If the image holds less than this share of the cortex in whole columns, it is all there is to go by.
+/// If less than this share of the cortex counts, it is all there is to go by.
 const FEWEST: f64 = 0.1;
 
 /// How far each voxel's column lies inside the image.
 pub(super) struct Columns {
-    /// 0 if the column is cut, 255 if both ends lie inside by the margin; x fastest.
+    /// 0 if the column is cut, 255 if both ends lie inside by the margin, or outside of the cortex; x fastest.
     inside: Vec<u8>,
 }
 
 impl Columns {
-    /// Judges a depth map, [`super::cortex::smoothed`], whose voxels are `spacing` wide and whose cortex has this
-    /// `thickness` in the same unit. `None` if next to no column is inside.
+    /// Judges a `depth` map whose voxels are `spacing` wide and whose cortex has this `thickness` in the same
+    /// unit. `None` if next to no column is inside.
     pub(super) fn find(
-        smooth: &[f32],
+        depth: &[f32],
         shape: [usize; 3],
         spacing: [f64; 3],
         thickness: f64,
     ) -> Option<Self> {
+        let smooth = gaussian(depth, shape, [SIGMA_VOX; 3]);
         let [nx, ny, _] = shape;
-        let mut inside = vec![0; smooth.len()];
-        let rows = inside.par_chunks_mut(nx).enumerate();
-        let sums: Vec<(f64, u32)> = rows
-            .map(|(row, out)| {
+        let mut inside = vec![u8::MAX; smooth.len()];
+        let rows = inside.par_chunks_mut(nx).zip(smooth.par_chunks(nx));
+        let sums: Vec<(f64, u64)> = rows
+            .enumerate()
+            .map(|(row, (inside, depths))| {
                 let (mut sum, mut cortex) = (0.0, 0);
-                for (x, out) in out.iter_mut().enumerate() {
-                    let at = [x, row % ny, row / ny];
-                    let depth = smooth[x + nx * row];
-                    let slopes = central_differences(smooth, shape, spacing, at);
-                    let end = nearest_end(shape, spacing, at, (depth as f64, slopes, thickness));
-                    let share = (end / (MARGIN * thickness)).clamp(0.0, 1.0);
-                    *out = (255.0 * share).round() as u8;
-                    if is_cortex(depth) {
-                        sum += share;
-                        cortex += 1;
+                for (x, (inside, depth)) in inside.iter_mut().zip(depths).enumerate() {
+                    if !is_cortex(*depth) {
+                        continue;
                     }
+                    let at = [x, row % ny, row / ny];
+                    let slopes = central_differences(&smooth, shape, spacing, at);
+                    let end = nearest_end(shape, spacing, at, (*depth as f64, slopes, thickness));
+                    let share = (end / (MARGIN * thickness)).clamp(0.0, 1.0);
+                    *inside = (255.0 * share).round() as u8;
+                    sum += share;
+                    cortex += 1;
                 }
                 (sum, cortex)
             })
@@ -54,11 +59,11 @@ impl Columns {
         let (sum, cortex) = sums
             .into_iter()
             .fold((0.0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        (sum >= FEWEST * f64::from(cortex)).then_some(Self { inside })
+        (sum >= FEWEST * cortex as f64).then_some(Self { inside })
     }
 
     /// Takes from the weights of plane `z` what the columns lack, as far as they are doubted: 0 leaves
-    /// the weights as they are, at 1 a cut column has none.
+    /// the weights as they are, at 1 a cut column has none. A voxel is judged where it lies before the warp.
     pub(super) fn weigh(&self, weight: &mut [f32], z: usize, doubt: f32) {
         let inside = &self.inside[z * weight.len()..];
         for (weight, inside) in weight.iter_mut().zip(inside) {
@@ -113,12 +118,31 @@ mod tests {
 
     #[test]
     fn columns_that_end_within_the_margin_count_in_part() {
-        // The margin is half the thickness, four voxels; the pial surface lies two voxels inside.
-        let found = judged(2.0).unwrap();
-        assert!(
-            found[2..10].iter().all(|share| (126..=129).contains(share)),
-            "{found:?}"
-        );
+        // The margin is half the thickness, four voxels; the pial surface lies two voxels inside, then the
+        // white matter. (Smoothing bends the ends of the sheet.)
+        for (start, cortex) in [(2.0, 4..8), (14.0, 16..20)] {
+            let found = judged(start).unwrap();
+            let half = |share: &u8| (124..=131).contains(share);
+            assert!(found[cortex].iter().all(half), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn ends_are_sought_along_the_slope_in_units_of_length() {
+        // From the middle of a column 4 long that rises along (0, 0.6, −0.8).
+        let end = |at| {
+            nearest_end(
+                [9, 9, 9],
+                [1.0, 0.5, 2.0],
+                at,
+                (0.5, [0.0, 0.15, -0.2], 4.0),
+            )
+        };
+        // Faces are 4.5, 2.25 and 9 away; the ends 1.2 along y and 1.6 along z.
+        assert!((end([4, 4, 4]) - (2.25 - 1.2)).abs() < 1e-12);
+        // Along y 0.75 below, so that the pial end lies beyond the face.
+        assert!((end([4, 1, 4]) - (0.75 - 1.2)).abs() < 1e-12);
+        assert!((end([4, 4, 8]) - (1.0 - 1.6)).abs() < 1e-12);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::smoothing::gaussian;
 
 /// Depths nearer to 0 or 1 than this count as outside the cortex.
 const MARGIN: f32 = 0.02;
-/// Smoothing before the mask and the slope are taken, in voxels.
-const SIGMA_VOX: f64 = 1.0;
+/// Smoothing before the mask and slopes are taken, in voxels.
+pub(super) const SIGMA_VOX: f64 = 1.0;
 
 /// The cortex of a depth map.
 pub(super) struct Cortex {
@@ -18,18 +18,19 @@ pub(super) struct Cortex {
 }
 
 impl Cortex {
-    /// Finds the cortex of a depth map, [`smoothed`], whose voxels are `spacing` wide. With `validity`, the
-    /// mean is weighted by it.
+    /// Finds the cortex of a depth map whose voxels are `spacing` wide. With `validity`, the mean is
+    /// weighted by it.
     pub(super) fn find(
-        smooth: &[f32],
+        depth: &[f32],
         shape: [usize; 3],
         spacing: [f64; 3],
         validity: Option<&[f32]>,
     ) -> Self {
+        let smooth = gaussian(depth, shape, [SIGMA_VOX; 3]);
         let plane = shape[0] * shape[1];
         let sums: Vec<(f64, f64)> = (0..shape[2])
             .into_par_iter()
-            .map(|z| slope_sums(smooth, shape, spacing, (validity, z)))
+            .map(|z| slope_sums(&smooth, shape, spacing, (validity, z)))
             .collect();
         let (square, weight) = sums
             .into_iter()
@@ -47,11 +48,6 @@ impl Cortex {
             mean_square_slope: square / weight,
         }
     }
-}
-
-/// A depth map as its cortex and its slopes are found.
-pub(super) fn smoothed(depth: &[f32], shape: [usize; 3]) -> Vec<f32> {
-    gaussian(depth, shape, [SIGMA_VOX; 3])
 }
 
 pub(super) fn is_cortex(depth: f32) -> bool {
@@ -84,6 +80,7 @@ fn slope_sums(
 }
 
 /// ∇depth at a voxel: central differences, one-sided at a face of the image.
+#[inline]
 pub(super) fn central_differences(
     depth: &[f32],
     shape: [usize; 3],
@@ -114,7 +111,7 @@ mod tests {
             .map(|i| ((i % 30) as f32 - 5.0) / 20.0)
             .map(|value| value.clamp(0.0, 1.0))
             .collect();
-        let cortex = Cortex::find(&smoothed(&depth, shape), shape, spacing, None);
+        let cortex = Cortex::find(&depth, shape, spacing, None);
         // One tenth per mm; the smoothed bends at both ends lower the mean a little.
         assert!((cortex.mean_square_slope.sqrt() - 0.1).abs() < 0.01);
         assert!(cortex.mask[15] && !cortex.mask[0] && !cortex.mask[29]);
@@ -135,7 +132,7 @@ mod tests {
         let validity: Vec<f32> = (0..24 * 25)
             .map(|i| if i % 24 < 8 { 1.0 } else { 0.0 })
             .collect();
-        let cortex = Cortex::find(&smoothed(&depth, shape), shape, [1.0; 3], Some(&validity));
+        let cortex = Cortex::find(&depth, shape, [1.0; 3], Some(&validity));
         assert!((cortex.mean_square_slope.sqrt() - 1.0 / 22.0).abs() < 0.01);
     }
 

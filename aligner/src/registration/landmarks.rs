@@ -1,9 +1,9 @@
 //! Landmarks in the Gauss-Newton equations, and what became of them.
 //!
-//! A pair pulls on q − φ(p) with weight λ/(0.67·g²)·V/σ²: λ is the weight of the smoothness, g the slope of
-//! depth, σ the landmark's uncertainty, and V the volume over which the error of depth
-//! is correlated. Where the residual r of the depths is 0.05, the first factor is r², and a pair stands
-//! against the data term as one independent observation does. Soft pairs that stay
+//! A pair pulls with weight r²·V/σ² on q − φ(p): r² is the mean square depth residual, σ the
+//! landmark's uncertainty, and V the volume over which the error of depth is correlated, so that
+//! r²·V stands against the data term as one independent observation does. Below a residual of 0.05 soft
+//! pairs weigh less, as the smoothness does ([`super::level`]). Soft pairs that stay
 //! far off lose their weight ([`super::trust`]). Hard ones pull as if they were certain to a fraction of
 //! a voxel, so that depth comes to rest around them; what is then left is mended at the end
 //! ([`super::enforce`]).
@@ -57,7 +57,7 @@ impl<'a> Landmarks<'a> {
     }
 
     /// Adds the pairs to the equations. `flow` is exp(v) on the lattice, in cells; `strength` is
-    /// their weight.
+    /// that weight.
     pub(super) fn add(
         &mut self,
         equations: &mut NormalEquations,

@@ -4,7 +4,7 @@
 //! in [`super::normal`]. λ follows the residual: where the two depths agree it vanishes, where
 //! they keep disagreeing the smooth solution wins.
 
-use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
+use alignment_api::{EffectiveRegistration, LandmarkMode, LevelParameters, LevelReport};
 
 use super::{
     RegistrationError,
@@ -25,8 +25,9 @@ use super::{
 const SMALLEST_SCALE: f64 = 0.02;
 /// The smoothness weight is the one of the parameters where the residual has this size.
 const REFERENCE_RESIDUAL: f64 = 0.05;
-/// The smoothness weight, as a parameter, beside which the weight of landmarks was measured.
-const REFERENCE_WEIGHT: f64 = 0.67;
+/// Mean square residual that soft landmarks reckon with at least: about that at which the smoothness no
+/// longer falls.
+const LEAST_SQUARE: f64 = 5e-5;
 /// Above the upper residual both images are warped alike, below the lower one only the moving one.
 const SYMMETRY_RESIDUALS: [f64; 2] = [0.01, 0.03];
 /// Above the upper residual, columns that the image cuts do not count; below the lower one they count in
@@ -54,17 +55,22 @@ impl Setting<'_> {
         slope_square * (weight / amplitude).max(self.floor)
     }
 
-    /// What landmarks weigh where the smoothness weighs λ = `weight`: λ/(0.67·g₀²)·V/σ².
+    /// r²·V/σ² of the landmarks; soft ones weigh r/0.05 of it where the depths agree better than that.
     ///
-    /// Against smoothness that is always the same: how far a pair's pull reaches, and how much of its error
-    /// goes into the result, does not depend on how well the depths agree elsewhere. At the reference
-    /// residual r, the first factor is r².
-    fn landmark_strength(&self, weight: f64) -> f64 {
-        let slope_square = self.problem.slope_square;
-        let thickness = 1.0 / slope_square.sqrt();
+    /// There, the smoothness falls with r³. Soft landmarks keep their weight against it: how far a pair's pull
+    /// reaches, and how much of its error goes into the result, does not depend on how well depths agree.
+    fn landmark_strength(&self, residual: f64) -> f64 {
+        let thickness = 1.0 / self.problem.slope_square.sqrt();
         let volume = self.parameters.landmark_volume_factor * thickness.powi(3);
         let uncertainty = self.problem.landmark_uncertainty;
-        weight / (REFERENCE_WEIGHT * slope_square) * volume / (uncertainty * uncertainty)
+        let square = residual * residual;
+        let square = match self.parameters.landmark_mode {
+            LandmarkMode::Soft => {
+                (square * (residual / REFERENCE_RESIDUAL).min(1.0)).max(LEAST_SQUARE)
+            }
+            LandmarkMode::Hard => square,
+        };
+        square * volume / (uncertainty * uncertainty)
     }
 }
 
@@ -82,9 +88,10 @@ pub(super) struct LevelSolver<'a> {
     solver: Solver,
     /// Share of the flow that warps the fixed image; the moving one gets the rest.
     fixed_share: f32,
-    /// The columns that may lose weight, and how much of it, once the first residual has told.
-    columns: Option<&'a Columns>,
-    doubt: Option<f32>,
+    /// Whether columns that the image cuts may lose weight.
+    judges: bool,
+    /// Those that lose some, and how much of it, once the first residual has told.
+    doubted: Option<(Columns, f32)>,
 }
 
 impl<'a> LevelSolver<'a> {
@@ -112,10 +119,8 @@ impl<'a> LevelSolver<'a> {
                 setting.parameters.conjugate_gradient_steps,
             ),
             fixed_share: fixed_share(f64::INFINITY),
-            columns: (refines && parameters.shrink_factor <= 1)
-                .then_some(setting.problem.columns.as_ref())
-                .flatten(),
-            doubt: None,
+            judges: refines && parameters.shrink_factor <= 1 && setting.problem.validity.is_none(),
+            doubted: None,
             level,
             parameters,
         }
@@ -144,7 +149,7 @@ impl<'a> LevelSolver<'a> {
             {
                 change.scale(-0.5);
                 velocity.add(change);
-                // Once: it may have risen because less is blurred.
+                // Once: it may have risen only because the fixed image is blurred less.
                 last = None;
                 progress.iteration(iteration, self.parameters.iterations, residual)?;
                 continue;
@@ -187,8 +192,7 @@ impl<'a> LevelSolver<'a> {
             .accumulate(&self.warped, self.level.spacing, self.block, scales);
         if landmarks.any() {
             let whole = exponential(velocity, 1.0, cell);
-            let weight = self.setting.smoothness(residual, velocity.mean_square());
-            let strength = self.setting.landmark_strength(weight);
+            let strength = self.setting.landmark_strength(residual);
             let frame = self.frame();
             landmarks.add(&mut self.equations, &whole, &frame, strength);
         }
@@ -196,22 +200,38 @@ impl<'a> LevelSolver<'a> {
     }
 
     /// Warps the images; returns the root mean square residual. The first one tells how far columns are
-    /// doubted from then on.
+    /// doubted on this level, and is taken once more with that.
     fn warp(&mut self, parts: &Parts) -> f64 {
-        let cut = self
-            .columns
-            .zip(self.doubt)
-            .filter(|(_, doubt)| *doubt > 0.0);
-        let mut residual = self.warped.update(&self.level, &self.upsampler, parts, cut);
-        if residual.is_nan() && cut.is_some() {
-            // The template holds no whole column: the cut ones are all there is.
-            self.columns = None;
-            residual = self
-                .warped
-                .update(&self.level, &self.upsampler, parts, None);
+        let mut residual = self.warp_once(parts);
+        if self.judges {
+            self.judges = false;
+            self.doubted = self.doubted(doubt(residual));
+            if self.doubted.is_some() {
+                residual = self.warp_once(parts);
+            }
         }
-        self.doubt.get_or_insert(doubt(residual));
+        if residual.is_nan() && self.doubted.is_some() {
+            // The template holds no whole column: the cut ones are all there is.
+            self.doubted = None;
+            residual = self.warp_once(parts);
+        }
         residual
+    }
+
+    fn warp_once(&mut self, parts: &Parts) -> f64 {
+        let doubted = self.doubted.as_ref();
+        self.warped
+            .update(&self.level, &self.upsampler, parts, doubted)
+    }
+
+    fn doubted(&self, doubt: f32) -> Option<(Columns, f32)> {
+        if doubt <= 0.0 {
+            return None;
+        }
+        let Level { shape, spacing, .. } = self.level;
+        let thickness = 1.0 / self.setting.problem.slope_square.sqrt();
+        let columns = Columns::find(&self.level.fixed, shape, spacing, thickness)?;
+        Some((columns, doubt))
     }
 
     fn frame(&self) -> Frame {
@@ -341,6 +361,14 @@ mod tests {
                 g / (g + mean_square)
             })
             .collect()
+    }
+
+    #[test]
+    fn depths_that_agree_are_not_doubted() {
+        assert_eq!(
+            [0.003, 0.01, 0.015, 0.02, 0.4].map(doubt),
+            [0.0, 0.0, 0.5, 1.0, 1.0]
+        );
     }
 
     #[test]

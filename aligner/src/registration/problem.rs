@@ -9,9 +9,7 @@ use alignment_api::{EffectiveRegistration, LandmarkMode};
 use rayon::prelude::*;
 
 use super::{
-    LandmarkPair, RegistrationError, RegistrationInput, Side,
-    columns::Columns,
-    cortex::{Cortex, smoothed},
+    LandmarkPair, RegistrationError, RegistrationInput, Side, cortex::Cortex,
     pyramid::FEWEST_VOXELS,
 };
 use crate::affine::Affine;
@@ -50,8 +48,6 @@ pub(super) struct Problem<'a> {
     pub(super) landmarks: Vec<VoxelPair>,
     /// Of the patch at full resolution.
     pub(super) cortex: Arc<Cortex>,
-    /// Which of its columns the image holds; `None` if a validity says more, or nothing can be said.
-    pub(super) columns: Option<Columns>,
     /// Mean square slope of the patch's depth.
     pub(super) slope_square: f64,
     /// Distance over which the displacement is smooth.
@@ -72,9 +68,13 @@ impl<'a> Problem<'a> {
         let unit_mm = grid.mean_spacing();
         let spacing = grid.spacing().map(|size| size / unit_mm);
         let fixed_to_moving = voxel_map(input)?;
-        let validity = input.validity.map(crate::volume::Volume::values);
-        let smooth = smoothed(input.fixed.values(), grid.shape);
-        let cortex = Arc::new(Cortex::find(&smooth, grid.shape, spacing, validity));
+        let cortex = Cortex::find(
+            input.fixed.values(),
+            grid.shape,
+            spacing,
+            input.validity.map(crate::volume::Volume::values),
+        );
+        let cortex = Arc::new(cortex);
         let slope_square = cortex.mean_square_slope;
         if slope_square.is_nan() || slope_square <= 0.0 {
             return Err(RegistrationError::ConstantImage { which: Side::Fixed });
@@ -84,16 +84,12 @@ impl<'a> Problem<'a> {
         // A volume's cube root is the scale of an affine map, whatever its rotation.
         let scale = libm::cbrt(input.fixed_to_moving.determinant().abs());
         let slope = slope_square.sqrt();
-        let columns = validity
-            .is_none()
-            .then(|| Columns::find(&smooth, grid.shape, spacing, 1.0 / slope))
-            .flatten();
         Ok(Self {
             shape: grid.shape,
             spacing,
             unit_mm,
             fixed: input.fixed.values(),
-            validity,
+            validity: input.validity.map(crate::volume::Volume::values),
             moving: input.moving.values(),
             moving_shape: input.moving.grid.shape,
             moving_spacing: input
@@ -104,7 +100,6 @@ impl<'a> Problem<'a> {
             fixed_to_moving,
             landmarks: voxel_landmarks(input)?,
             cortex,
-            columns,
             slope_square,
             smoothness_length: parameters
                 .smoothness_length_mm

@@ -4,11 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use rayon::prelude::*;
 
-use super::{
-    cortex::{Cortex, smoothed},
-    problem::Problem,
-    smoothing::gaussian,
-};
+use super::{cortex::Cortex, problem::Problem, smoothing::gaussian};
 use crate::{affine::Affine, interpolate::Locator};
 
 /// Smoothing of a level, in units of its voxel size.
@@ -64,8 +60,7 @@ impl<'a> Level<'a> {
         let cortex = if shrink == 1 {
             Arc::clone(&problem.cortex)
         } else {
-            let smooth = smoothed(&fixed, coarse);
-            let found = Cortex::find(&smooth, coarse, coarse_spacing, validity.as_deref());
+            let found = Cortex::find(&fixed, coarse, coarse_spacing, validity.as_deref());
             Arc::new(found)
         };
         Self {

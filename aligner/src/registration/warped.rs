@@ -67,13 +67,14 @@ impl Warped {
     }
 
     /// Warps both images; returns the root mean square residual over the level's cortex, weighted; NaN if
-    /// no voxel of it is left. `cut`: columns that lose as much of their weight as they are doubted.
+    /// no voxel of it is left. `doubted`: columns, and how much of their
+    /// weight cut ones lose.
     pub(super) fn update(
         &mut self,
         level: &Level,
         upsampler: &Upsampler,
         parts: &Parts,
-        cut: Option<(&Columns, f32)>,
+        doubted: Option<&(Columns, f32)>,
     ) -> f64 {
         let [nx, ny, _] = self.shape;
         let plane = nx * ny;
@@ -103,8 +104,8 @@ impl Warped {
                         };
                         sampler.row(scratch, [y, z], warp_fixed, &mut out);
                     }
-                    if let Some((columns, doubt)) = cut {
-                        columns.weigh(weight, z, doubt);
+                    if let Some((columns, doubt)) = doubted {
+                        columns.weigh(weight, z, *doubt);
                     }
                     squares(
                         residual,

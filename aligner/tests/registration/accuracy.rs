@@ -79,7 +79,8 @@ fn an_invalid_block_is_not_believed() {
             aligner::registration::register(&input, &parameters, &aligner::observer::Silent);
         clean.errors(&result.unwrap().forward).1
     };
-    let (trusted, masked) = (run(None), run(Some(&validity)));
+    let everywhere = Volume::filled(grid, 1.0_f32);
+    let (trusted, masked) = (run(Some(&everywhere)), run(Some(&validity)));
     assert!(masked < 0.7 * trusted, "{masked}, {trusted} if trusted");
 }
 
