@@ -20,7 +20,7 @@ const FEWEST: f64 = 0.1;
 
 /// How far each voxel's column lies inside the image.
 pub(super) struct Columns {
-    /// 0 if the column is cut, 255 if both ends lie inside by the margin, or outside of the cortex; x fastest.
+    /// 0 if the column is cut, 255 if both ends lie inside by the margin; x fastest.
     inside: Vec<u8>,
 }
 
@@ -35,23 +35,23 @@ impl Columns {
     ) -> Option<Self> {
         let smooth = gaussian(depth, shape, [SIGMA_VOX; 3]);
         let [nx, ny, _] = shape;
-        let mut inside = vec![u8::MAX; smooth.len()];
+        let mut inside = vec![0; smooth.len()];
         let rows = inside.par_chunks_mut(nx).zip(smooth.par_chunks(nx));
         let sums: Vec<(f64, u64)> = rows
             .enumerate()
             .map(|(row, (inside, depths))| {
                 let (mut sum, mut cortex) = (0.0, 0);
                 for (x, (inside, depth)) in inside.iter_mut().zip(depths).enumerate() {
-                    if !is_cortex(*depth) {
-                        continue;
-                    }
                     let at = [x, row % ny, row / ny];
                     let slopes = central_differences(&smooth, shape, spacing, at);
                     let end = nearest_end(shape, spacing, at, (*depth as f64, slopes, thickness));
                     let share = (end / (MARGIN * thickness)).clamp(0.0, 1.0);
                     *inside = (255.0 * share).round() as u8;
-                    sum += share;
-                    cortex += 1;
+                    // (Beyond the cortex, too: depth still has a slope there.)
+                    if is_cortex(*depth) {
+                        sum += share;
+                        cortex += 1;
+                    }
                 }
                 (sum, cortex)
             })

@@ -199,21 +199,17 @@ impl<'a> LevelSolver<'a> {
         residual
     }
 
-    /// Warps the images; returns the root mean square residual. The first one tells how far columns are
-    /// doubted on this level, and is taken once more with that.
+    /// Warps the images; returns the root mean square residual. The first one, with which all columns still
+    /// count, tells how far those are doubted from then on that the image cuts.
     fn warp(&mut self, parts: &Parts) -> f64 {
-        let mut residual = self.warp_once(parts);
+        let residual = self.warp_once(parts);
         if self.judges {
             self.judges = false;
             self.doubted = self.doubted(doubt(residual));
-            if self.doubted.is_some() {
-                residual = self.warp_once(parts);
-            }
-        }
-        if residual.is_nan() && self.doubted.is_some() {
+        } else if residual.is_nan() && self.doubted.is_some() {
             // The template holds no whole column: the cut ones are all there is.
             self.doubted = None;
-            residual = self.warp_once(parts);
+            return self.warp_once(parts);
         }
         residual
     }
