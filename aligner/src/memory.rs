@@ -97,10 +97,9 @@ pub fn predict(job: &Job, plan: &Plan, grey: Option<usize>) -> u64 {
     let maps = maps + kept(OutputArtifact::Thickness, VALUE) + kept(OutputArtifact::Layers, 1);
     // Coarse levels hold a smoothed copy of the template.
     let coarse = template + COARSE_PER_VOXEL * voxels;
-    let mut register = maps + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);
-    if matches!(job.depth, DepthJob::Map { .. }) {
-        register += STAND_IN_PER_VOXEL * voxels;
-    }
+    let given = matches!(job.depth, DepthJob::Map { .. });
+    let stand_in = u64::from(given) * STAND_IN_PER_VOXEL * voxels;
+    let register = maps + stand_in + coarse.max(voxels * REGISTRATION_PER_VOXEL_MILLI / 1000);
     let write = maps + 2 * FIELD_PER_VOXEL * voxels + results(job, plan);
     // Drawn last, beside everything else: the change of volume, and the pictures.
     let page = write + VALUE * voxels + PAGE_BYTES;

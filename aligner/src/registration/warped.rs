@@ -67,8 +67,7 @@ impl Warped {
     }
 
     /// Warps both images; returns the root mean square residual over the level's cortex, weighted; NaN if
-    /// no voxel of it is left. `doubted`: columns, and how much of their
-    /// weight cut ones lose.
+    /// no voxel of it is left. `doubted`: columns, and how much of their weight cut ones lose.
     pub(super) fn update(
         &mut self,
         level: &Level,

@@ -87,18 +87,8 @@ fn an_invalid_block_is_not_believed() {
 #[test]
 fn a_depth_guessed_beside_a_face_is_not_believed() {
     let clean = Phantom::new(PLAIN, 1.0);
-    let mut spoiled = Phantom::new(PLAIN, 1.0);
+    let spoiled = Phantom::guessed_beside_faces();
     let grid = spoiled.fixed.grid;
-    let [nx, ny, nz] = grid.shape;
-    for index in 0..nx * ny * nz {
-        let at = [index % nx, index / nx % ny, index / (nx * ny)];
-        let from_face = (0..3).map(|a| at[a].min(grid.shape[a] - 1 - at[a])).min();
-        // The sheet from up to four voxels further up, the more the nearer to a face: plausible, but wrong.
-        let off = 4_usize.saturating_sub(from_face.unwrap_or(0));
-        let z = (at[2] + off).min(nz - 1);
-        let value = clean.fixed.values()[at[0] + nx * (at[1] + ny * z)];
-        spoiled.fixed.values_mut()[index] = value;
-    }
     let everywhere = Volume::filled(grid, 1.0_f32);
     let parameters = RegistrationParameters::default().effective();
     let run = |validity| {

@@ -61,7 +61,15 @@ fn units_of_length_do_not_matter() {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_byte() {
-    let phantom = Phantom::new(PLAIN, 1.0);
+    same_for_any_number_of_threads(&Phantom::new(PLAIN, 1.0));
+}
+
+#[test]
+fn nor_does_it_where_columns_are_doubted() {
+    same_for_any_number_of_threads(&Phantom::guessed_beside_faces());
+}
+
+fn same_for_any_number_of_threads(phantom: &Phantom) {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

@@ -95,6 +95,7 @@ fn a_landmark_without_weight_changes_nothing() {
 
 #[test]
 fn a_pair_of_weight_two_pulls_like_the_pair_given_twice() {
+    // The phantom's depths are exact: pairs must be more certain than they are to move it by 0.01 mm.
     let mut phantom = jittered(6, 0.5);
     phantom.landmarks.push(phantom.landmarks[5]);
     let twice = phantom.register(&soft(0.2));

@@ -89,6 +89,21 @@ impl Phantom {
         Self::on(patch_grid(axes, unit), unit)
     }
 
+    /// The patch with a depth that is wrong within four voxels of the faces of the image.
+    pub(crate) fn guessed_beside_faces() -> Self {
+        let mut phantom = Self::new(PLAIN, 1.0);
+        let right = phantom.fixed;
+        let [nx, ny, nz] = right.grid.shape;
+        phantom.fixed = Volume::from_fn(right.grid, |(x, y, z)| {
+            let from_face = [(x, nx), (y, ny), (z, nz)].map(|(at, n)| at.min(n - 1 - at));
+            let nearest = from_face.into_iter().fold(usize::MAX, usize::min);
+            // The sheet from up to four voxels further up, the more the nearer to a face: plausible, but wrong.
+            let up = (z + 4_usize.saturating_sub(nearest)).min(nz - 1);
+            right.values()[x + nx * (y + ny * up)]
+        });
+        phantom
+    }
+
     /// The patch on an oblique grid of anisotropic voxels, over most of the same extent.
     pub(crate) fn oblique() -> Self {
         let (shape, spacing) = ([46, 30, 26], [0.5, 0.6, 0.8]);
