@@ -39,13 +39,14 @@ mod transport;
 mod upstream;
 mod upwind;
 
+use boundary::{Stray, Surfaces};
 use columns::{Columns, EXPOSED, Point};
 use faces::Shares;
 use findings::Facts;
 use laplace::{Harmonic, Laplacian};
 use multigrid::Hierarchy;
 use rayon::prelude::*;
-use sheet::{MOST_GREY, Sheet};
+use sheet::{MOST_GREY, Sheet, mean_thickness_mm, neighbours, position};
 use solver::{Solver, Stop};
 
 pub use error::{DepthError, LabelCounts};
@@ -151,9 +152,11 @@ fn compute_in_pool(
     let grey = check_tissues(&state)?;
     let one_sided = split_off_one_sided(&mut state, shape, grey)?;
     progress(observer, 0.0, None)?;
-    let sheet = Sheet::build(&state, shape, spacing);
     let bare_faces = findings::count_bare_faces(&state, shape);
-    drop(state);
+    let mean_mm = mean_thickness_mm(&state, shape, spacing);
+    let Surfaces { crossings, strays } = boundary::find(&mut state, shape, spacing, mean_mm);
+    let sheet = Sheet::build(&state, shape, spacing, mean_mm, &crossings);
+    drop((state, crossings));
     let Solved {
         harmonic,
         exposure,
@@ -168,6 +171,7 @@ fn compute_in_pool(
         sheet: &sheet,
         one_sided,
         bare_faces,
+        strays: strays.len(),
         thickness_mm: &thickness_mm,
         median_mm,
         unreached: columns.unreached,
@@ -176,13 +180,20 @@ fn compute_in_pool(
     });
     // The compact arrays are freed before the images are made.
     drop(thickness_mm);
-    let voxels = sheet.into_voxels();
     let points = columns.points;
+    let lent = lend_to_strays(&sheet, &points, &strays);
+    let voxels = sheet.into_voxels();
     let image = |elsewhere: [f32; 3], value: fn(&Point) -> f32| {
         let mut image = labels.map(|tissue| elsewhere[tissue as usize]);
         let pixels = image.values_mut();
         for (&voxel, point) in voxels.iter().zip(&points) {
             pixels[voxel as usize] = value(point);
+        }
+        for stray in strays.iter().filter(|stray| !stray.is_grey) {
+            pixels[stray.voxel as usize] = elsewhere[usize::from(stray.tissue)];
+        }
+        for (voxel, point) in &lent {
+            pixels[*voxel as usize] = value(point);
         }
         image
     };
@@ -191,8 +202,14 @@ fn compute_in_pool(
         || image([0.0, 0.5, 1.0], |point| point.depth),
         || image([1.0, 0.0, 1.0], |point| point.validity),
     );
+    let mut columns = Vec::with_capacity(voxels.len() + lent.len());
     let lengths = points.into_iter().map(|point| point.thickness_mm);
-    let columns = voxels.into_iter().zip(lengths).collect();
+    columns.extend(voxels.into_iter().zip(lengths));
+    columns.retain(|&(voxel, _)| labels.values()[voxel as usize] == Tissue::Grey);
+    let lengths = lent
+        .iter()
+        .map(|(voxel, point)| (*voxel, point.thickness_mm));
+    columns.extend(lengths);
     progress(observer, 1.0, None)?;
     Ok(DepthMap {
         depth,
@@ -201,6 +218,40 @@ fn compute_in_pool(
         warnings,
         columns,
     })
+}
+
+/// Grey voxels that lie beyond a surface: they have its depth, and what else is known of the columns beside
+/// them.
+fn lend_to_strays(sheet: &Sheet, points: &[Point], strays: &[Stray]) -> Vec<(u32, Point)> {
+    let lend = |stray: &Stray| {
+        let at = position(sheet.shape, stray.voxel as usize);
+        let beside = || {
+            let near = neighbours(sheet.shape, at);
+            near.filter_map(|(_, voxel)| sheet.number(voxel))
+                .map(|number| &points[number])
+        };
+        let mean = |value: fn(&Point) -> f32| {
+            let known = beside().filter(|point| value(point) > 0.0);
+            let (count, sum) =
+                known.fold((0.0, 0.0), |(n, sum), point| (n + 1.0, sum + value(point)));
+            sum / f32::max(count, 1.0)
+        };
+        let point = Point {
+            depth: if stray.tissue == components::WHITE {
+                1.0
+            } else {
+                0.0
+            },
+            validity: mean(|point| point.validity),
+            thickness_mm: mean(|point| point.thickness_mm),
+        };
+        (stray.voxel, point)
+    };
+    strays
+        .iter()
+        .filter(|stray| stray.is_grey)
+        .map(lend)
+        .collect()
 }
 
 /// Share of the work that is done once L is known.

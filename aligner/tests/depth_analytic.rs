@@ -69,11 +69,46 @@ fn a_torus_is_accurate() {
 
 #[test]
 fn noisy_labels_cost_less_than_twice_the_error() {
-    let clean = Shape::Convex.sample(8, CUBES);
-    let clean = clean.errors(&solve(&clean), Where::All);
-    let noisy = Shape::Convex.noisy(8, 7);
-    let bounds = (2.0 * clean.mean, 2.0 * clean.p95);
-    assert_errors(&noisy, &solve(&noisy), Where::All, bounds);
+    for (shape, per_thickness) in [(Shape::Convex, 8), (Shape::Convex, 16), (Shape::Fold, 16)] {
+        let clean = shape.sample(per_thickness, CUBES);
+        let clean = clean.errors(&solve(&clean), Where::All);
+        let noisy = shape.noisy(per_thickness, 7);
+        let bounds = (2.0 * clean.mean, 2.0 * clean.p95);
+        assert_errors(&noisy, &solve(&noisy), Where::All, bounds);
+    }
+}
+
+#[test]
+fn noise_is_told_and_no_label_changes() {
+    let noisy = Shape::Convex.noisy(16, 7);
+    let map = solve(&noisy);
+    let is_noise = |warning: &String| warning.contains("the segmentation is noisy");
+    assert!(map.warnings.iter().any(is_noise), "{:?}", map.warnings);
+    let mut on_the_surface = 0;
+    let values = map.depth.values().iter().zip(map.validity.values());
+    let thickness = map.thickness_mm();
+    let layers = layers(&noisy.labels, &map, NonZero::new(3).unwrap());
+    let values = values.zip(thickness.values()).zip(layers.values());
+    for ((((&depth, &validity), &thickness), &layer), &tissue) in values.zip(noisy.labels.values())
+    {
+        match tissue {
+            Tissue::Csf => assert_eq!((depth, validity, thickness), (0.0, 1.0, 0.0)),
+            Tissue::White => assert_eq!((depth, validity, thickness), (1.0, 1.0, 0.0)),
+            // Grey voxels beyond a surface are cortex for those who look at labels.
+            Tissue::Grey if depth == 0.0 || depth == 1.0 => {
+                assert_eq!(layer, if depth == 0.0 { 1 } else { 3 });
+                assert!(
+                    validity > 0.9 && (2.0..3.0).contains(&thickness),
+                    "{thickness} mm"
+                );
+                on_the_surface += 1;
+            }
+            Tissue::Grey => {}
+        }
+    }
+    assert!(on_the_surface > 1000);
+    let clean = solve(&Shape::Convex.sample(16, CUBES));
+    assert!(!clean.warnings.iter().any(is_noise));
 }
 
 #[test]

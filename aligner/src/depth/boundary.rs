@@ -7,13 +7,22 @@
 //! (A kernel whose second moment vanishes, such as 2 G − G∗G, leaves nearly half of that.)
 //!
 //! The surface is taken where the smoothed mask passes ½ on the grid edge from a grey voxel to its
-//! neighbour. The edge is never left: labels are always respected.
+//! neighbour. Labels are noisy where this point lies beyond the edge, on the next one: the voxel between the
+//! two is a stray ([`Stray`]) and counts to the tissue on the other side. Where the surface turns within the
+//! reach of the kernel, what is smoothed says less than the labels, and these are respected.
 
 use rayon::prelude::*;
 
 use super::components::{CSF, GREY, WHITE};
 use super::sheet::{all_neighbours, neighbours, position};
 use crate::wide::wide;
+
+/// The two surfaces, as far as single voxels know them.
+pub(super) struct Surfaces {
+    pub(super) crossings: Vec<Crossing>,
+    /// By ascending voxel.
+    pub(super) strays: Vec<Stray>,
+}
 
 /// A surface on the grid edge from a grey voxel to a neighbour.
 pub(super) struct Crossing {
@@ -27,11 +36,37 @@ pub(super) struct Crossing {
     pub(super) distance: f32,
 }
 
+/// A voxel whose label says that it lies on one side of a surface, its surroundings that it lies on the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stray {
+    /// Flat index.
+    pub(super) voxel: u32,
+    /// [`CSF`] or [`WHITE`], whose surface it is.
+    pub(super) tissue: u8,
+    /// The label: grey, or `tissue`.
+    pub(super) is_grey: bool,
+}
+
 /// A grid edge from a grey voxel to another tissue.
 struct Edge {
     voxel: usize,
     direction: u8,
     other: usize,
+}
+
+/// What one brick says.
+#[derive(Default)]
+struct Found {
+    crossings: Vec<Crossing>,
+    /// With the smoothed mask at the voxel and at its neighbours, less ½. Some more than once.
+    strays: Vec<(Stray, Around)>,
+}
+
+/// The smoothed mask of a tissue, less ½, at a voxel and in its six directions.
+#[derive(Clone, Copy)]
+struct Around {
+    here: f32,
+    near: [f32; 6],
 }
 
 /// Standard deviation of G, in units of √(largest spacing · spacing of the axis), for a sheet of
@@ -50,11 +85,21 @@ const SUM: [(f32, f64); 2] = [(2.0, 1.0), (-1.0, 4.0)];
 /// Closest that a surface comes to a grey voxel's centre, in spacings; bounds the stencil weights.
 const NEAREST: f32 = 0.02;
 
-/// Voxels along each side of a brick.
-const BRICK: usize = 30;
+/// A stray lies at least so far beyond the surface, in units of the smoothed mask: more than rounding.
+const CLEARLY: f32 = 0.01;
 
-/// Those of a row along x, with one more on either side.
-const ROW: usize = BRICK + 2;
+/// Most by which 2 G(σ) − G(2σ) and G(σ) differ where labels may be strays. In units of a plane's rise over
+/// a standard deviation this is a fifth: the surface turns by less than that.
+const TURN: f32 = 0.075;
+
+/// Voxels along each side of a brick.
+const BRICK: usize = 28;
+
+/// Voxels around it that are smoothed, too: those next to the neighbours.
+const MARGIN: usize = 2;
+
+/// Those of a row along x, with the margins.
+const ROW: usize = BRICK + 2 * MARGIN;
 
 /// Filtered in registers.
 type Row = [f32; ROW];
@@ -62,31 +107,119 @@ type Row = [f32; ROW];
 /// Numbers between two slices, so that they do not fall on the same lines of a cache.
 const GAP: usize = 16;
 
-/// Every edge from grey to another tissue, ordered by brick.
+/// Finds where the surfaces run, and which labels contradict that.
 ///
 /// `state` holds [`CSF`], [`GREY`] or [`WHITE`] (other values belong to none) for each voxel, x
-/// fastest; beyond the image its outermost voxels are repeated.
+/// fastest; beyond the image its outermost voxels are repeated. The strays in it change sides: those among
+/// the grey ones become CSF or white, the others grey. There is a crossing then for every edge from grey to
+/// another tissue, but where a stray became grey beside a third one.
 ///
 /// `thickness_mm` is typical for the sheet.
-pub(super) fn crossings(
-    state: &[u8],
+pub(super) fn find(
+    state: &mut [u8],
     shape: [usize; 3],
     spacing: [f64; 3],
     thickness_mm: f64,
-) -> Vec<Crossing> {
+) -> Surfaces {
     let smoother = Smoother::new(state, shape, spacing, thickness_mm);
     let bricks = shape.map(|size| size.div_ceil(BRICK));
-    (0..bricks.iter().product())
+    let found: Vec<Found> = (0..bricks.iter().product())
         .into_par_iter()
         .map_init(Scratch::default, |scratch, brick| {
             let start = position(bricks, brick).map(|index| index * BRICK);
-            let [csf, white] = smoother.edges_in(start);
-            let mut found = smoother.crossings(start, &csf, 0, scratch);
-            found.extend(smoother.crossings(start, &white, 1, scratch));
+            let edges = smoother.edges_in(start);
+            let mut found = Found::default();
+            for (tissue, edges) in edges.iter().enumerate() {
+                smoother.look(start, edges, tissue, scratch, &mut found);
+            }
             found
         })
-        .flatten_iter()
+        .collect();
+    let mut crossings = Vec::with_capacity(found.iter().map(|found| found.crossings.len()).sum());
+    let mut strays = Vec::new();
+    for brick in found {
+        crossings.extend(brick.crossings);
+        strays.extend(brick.strays);
+    }
+    let strays = settle(strays);
+    if !strays.is_empty() {
+        change_sides(state, &strays);
+        crossings.retain(|crossing| {
+            let tissue = if crossing.white { WHITE } else { CSF };
+            let other = neighbour(shape, crossing.voxel as usize, crossing.direction);
+            state[crossing.voxel as usize] == GREY && state[other] == tissue
+        });
+        crossings.extend(crossings_of(&strays, state, shape));
+    }
+    Surfaces {
+        crossings,
+        strays: strays.into_iter().map(|(stray, _)| stray).collect(),
+    }
+}
+
+/// Each stray once, by ascending voxel; none that both surfaces claim.
+fn settle(mut strays: Vec<(Stray, Around)>) -> Vec<(Stray, Around)> {
+    strays.sort_unstable_by_key(|(stray, _)| (stray.voxel, stray.tissue));
+    strays.dedup_by_key(|(stray, _)| (stray.voxel, stray.tissue));
+    let of = |index: usize| strays.get(index).map(|(stray, _)| stray.voxel);
+    let alone = |&index: &usize| {
+        let before = index.checked_sub(1).and_then(of);
+        of(index) != before && of(index) != of(index + 1)
+    };
+    (0..strays.len())
+        .filter(alone)
+        .map(|index| strays[index])
         .collect()
+}
+
+fn change_sides(state: &mut [u8], strays: &[(Stray, Around)]) {
+    for (stray, _) in strays {
+        state[stray.voxel as usize] = if stray.is_grey { stray.tissue } else { GREY };
+    }
+}
+
+/// The crossings on the edges of strays, which have changed sides in `state`.
+fn crossings_of(strays: &[(Stray, Around)], state: &[u8], shape: [usize; 3]) -> Vec<Crossing> {
+    let is_stray = |voxel: usize| {
+        let by_voxel = |(stray, _): &(Stray, Around)| stray.voxel;
+        strays
+            .binary_search_by_key(&(voxel as u32), by_voxel)
+            .is_ok()
+    };
+    let mut crossings = Vec::new();
+    for (stray, around) in strays {
+        let voxel = stray.voxel as usize;
+        for (direction, other) in neighbours(shape, position(shape, voxel)) {
+            let there = around.near[usize::from(direction)];
+            let white = stray.tissue == WHITE;
+            if stray.is_grey && state[other] == GREY {
+                crossings.push(Crossing {
+                    voxel: other as u32,
+                    direction: direction ^ 1,
+                    white,
+                    distance: crossing(there, around.here),
+                });
+            } else if !stray.is_grey && state[other] == stray.tissue && !is_stray(other) {
+                crossings.push(Crossing {
+                    voxel: stray.voxel,
+                    direction,
+                    white,
+                    distance: crossing(around.here, there),
+                });
+            }
+        }
+    }
+    crossings
+}
+
+/// Flat index of the neighbour in a direction, which is there.
+fn neighbour(shape: [usize; 3], voxel: usize, direction: u8) -> usize {
+    let stride = [1, shape[0], shape[0] * shape[1]][usize::from(direction / 2)];
+    if direction.is_multiple_of(2) {
+        voxel - stride
+    } else {
+        voxel + stride
+    }
 }
 
 struct Smoother<'a> {
@@ -123,6 +256,8 @@ struct Scratch {
     slice: Vec<Row>,
     /// All slices after filtering along y, with [`GAP`] numbers between them.
     slices: Vec<f32>,
+    /// The mask smoothed by the first Gaussian alone.
+    narrow: Vec<Row>,
     /// The result.
     smoothed: Vec<Row>,
 }
@@ -160,39 +295,42 @@ impl<'a> Smoother<'a> {
         }
     }
 
-    /// The crossings on edges of one brick into CSF (0) or white matter (1).
-    fn crossings(
+    /// The crossings on edges of one brick into CSF (0) or white matter (1), and the strays at their ends.
+    fn look(
         &self,
         start: [usize; 3],
         edges: &[Edge],
         tissue: usize,
         scratch: &mut Scratch,
-    ) -> Vec<Crossing> {
+        found: &mut Found,
+    ) {
         if edges.is_empty() {
-            return Vec::new();
+            return;
         }
         wide(
             #[inline(always)]
             || self.smooth(start, &self.steps[tissue], scratch),
         );
-        let [rows, _] = self.rows_in(start, 1);
-        let value = |voxel: usize| {
-            let at = position(self.shape, voxel);
-            let [x, y, z]: [usize; 3] = std::array::from_fn(|axis| at[axis] + 1 - start[axis]);
-            scratch.smoothed[y + rows * z][x] - 0.5
+        let brick = Brick {
+            smoother: self,
+            start,
+            tissue: [CSF, WHITE][tissue],
+            scratch,
         };
-        let crossings = edges.iter().map(|edge| Crossing {
-            voxel: edge.voxel as u32,
-            direction: edge.direction,
-            white: tissue == 1,
-            distance: crossing(value(edge.voxel), value(edge.other)),
-        });
-        crossings.collect()
+        for edge in edges {
+            found.crossings.push(Crossing {
+                voxel: edge.voxel as u32,
+                direction: edge.direction,
+                white: tissue == 1,
+                distance: crossing(brick.value(edge.voxel), brick.value(edge.other)),
+            });
+            found.strays.extend(brick.strays(edge));
+        }
     }
 
-    /// Rows of the brick along y and z, with so many voxels around it.
-    fn rows_in(&self, start: [usize; 3], margin: usize) -> [usize; 2] {
-        [1, 2].map(|axis| (self.shape[axis] - start[axis]).min(BRICK) + 2 * margin)
+    /// Rows of the brick along y and z, with the margins.
+    fn rows_in(&self, start: [usize; 3]) -> [usize; 2] {
+        [1, 2].map(|axis| (self.shape[axis] - start[axis]).min(BRICK) + 2 * MARGIN)
     }
 
     /// Edges from a grey voxel of the brick to CSF and to white matter.
@@ -229,27 +367,29 @@ impl<'a> Smoother<'a> {
         edges
     }
 
-    /// K ∗ the mask with these steps, over the brick and one voxel around it.
+    /// K ∗ the mask with these steps, over the brick and its margins.
     #[inline(always)]
     fn smooth(&self, start: [usize; 3], steps: &Steps, scratch: &mut Scratch) {
-        let [ny, nz] = self.rows_in(start, 1);
+        let [ny, nz] = self.rows_in(start);
         let Scratch {
             slice,
             slices,
+            narrow,
             smoothed,
         } = scratch;
+        narrow.resize(ny * nz, [0.0; _]);
         smoothed.clear();
         smoothed.resize(ny * nz, [0.0; _]);
         let stride = ny * ROW + GAP;
         // Loops, as closures here would not be compiled for wide vectors.
-        for (term, (weight, _)) in self.terms.iter().zip(SUM) {
+        for (index, (term, (weight, _))) in self.terms.iter().zip(SUM).enumerate() {
             let [_, reach_y, reach_z] = term.reach;
             slice.resize(ny + 2 * reach_y, [0.0; _]);
             slices.resize((nz + 2 * reach_z) * stride, 0.0);
             for (z, filtered) in slices.chunks_exact_mut(stride).enumerate() {
-                let z = self.within(2, start[2] + z, 1 + reach_z);
+                let z = self.within(2, start[2] + z, MARGIN + reach_z);
                 for (y, row) in slice.iter_mut().enumerate() {
-                    let y = self.within(1, start[1] + y, 1 + reach_y);
+                    let y = self.within(1, start[1] + y, MARGIN + reach_y);
                     steps.fill(y + self.shape[1] * z, start[0], term, row);
                 }
                 for (y, row) in filtered.chunks_exact_mut(ROW).take(ny).enumerate() {
@@ -261,6 +401,9 @@ impl<'a> Smoother<'a> {
                 for z in 0..nz {
                     let from = &slices[z * stride + y * ROW..];
                     let sums = filter(from, stride, &term.kernels[1]);
+                    if index == 0 {
+                        narrow[y + ny * z] = sums;
+                    }
                     for (value, sum) in smoothed[y + ny * z].iter_mut().zip(sums) {
                         *value += weight * sum;
                     }
@@ -273,6 +416,90 @@ impl<'a> Smoother<'a> {
     #[inline(always)]
     fn within(&self, axis: usize, at: usize, margin: usize) -> usize {
         at.saturating_sub(margin).min(self.shape[axis] - 1)
+    }
+}
+
+/// A brick after smoothing.
+struct Brick<'a> {
+    smoother: &'a Smoother<'a>,
+    start: [usize; 3],
+    /// Whose mask was smoothed.
+    tissue: u8,
+    scratch: &'a Scratch,
+}
+
+impl Brick<'_> {
+    /// Row and place in it of a voxel.
+    fn place(&self, voxel: usize) -> (usize, usize) {
+        let [rows, _] = self.smoother.rows_in(self.start);
+        let at = position(self.smoother.shape, voxel);
+        let [x, y, z]: [usize; 3] =
+            std::array::from_fn(|axis| at[axis] + MARGIN - self.start[axis]);
+        (y + rows * z, x)
+    }
+
+    /// The smoothed mask less ½.
+    fn value(&self, voxel: usize) -> f32 {
+        let (row, x) = self.place(voxel);
+        self.scratch.smoothed[row][x] - 0.5
+    }
+
+    /// Whether the surface turns within the reach of the kernel.
+    fn turns(&self, voxel: usize) -> bool {
+        let (row, x) = self.place(voxel);
+        (self.scratch.smoothed[row][x] - self.scratch.narrow[row][x]).abs() > TURN
+    }
+
+    /// Whether the voxel is one of the outermost, which what is repeated beyond the image resembles.
+    fn on_face(&self, voxel: usize) -> bool {
+        let shape = self.smoother.shape;
+        let at = position(shape, voxel);
+        let mut axes = (0..3).filter(|&axis| shape[axis] > 1);
+        axes.any(|axis| at[axis] == 0 || at[axis] + 1 == shape[axis])
+    }
+
+    /// The ends of an edge that are strays.
+    ///
+    /// The grey end is one if the smoothed mask passes ½ behind it, on the way to another grey voxel; the
+    /// other one if it does beyond, on the way to another voxel of the tissue. A sheet or sulcus of a
+    /// single voxel has none: it is never closed. Nor has a face of the image.
+    fn strays(&self, edge: &Edge) -> impl Iterator<Item = (Stray, Around)> {
+        let Smoother { state, shape, .. } = self.smoother;
+        let next = |voxel: usize, direction: u8| {
+            let mut near = neighbours(*shape, position(*shape, voxel));
+            near.find(|near| near.0 == direction).map(|near| near.1)
+        };
+        let lies = |voxel: usize, sign: f32, direction: u8, tissue: u8| {
+            sign * self.value(voxel) > CLEARLY
+                && next(voxel, direction).is_some_and(|behind| {
+                    state[behind] == tissue && sign * self.value(behind) < 0.0
+                })
+                && !self.turns(voxel)
+                && !self.on_face(voxel)
+        };
+        let grey = lies(edge.voxel, 1.0, edge.direction ^ 1, GREY).then_some((edge.voxel, true));
+        let other = lies(edge.other, -1.0, edge.direction, self.tissue);
+        let other = other.then_some((edge.other, false));
+        grey.into_iter().chain(other).map(|(voxel, is_grey)| {
+            let stray = Stray {
+                voxel: voxel as u32,
+                tissue: self.tissue,
+                is_grey,
+            };
+            (stray, self.around(voxel))
+        })
+    }
+
+    fn around(&self, voxel: usize) -> Around {
+        let shape = self.smoother.shape;
+        let mut near = [0.0; 6];
+        for (direction, other) in neighbours(shape, position(shape, voxel)) {
+            near[usize::from(direction)] = self.value(other);
+        }
+        Around {
+            here: self.value(voxel),
+            near,
+        }
     }
 }
 
@@ -295,19 +522,19 @@ impl Steps {
         steps
     }
 
-    /// The mask filtered along x, in one row of the image from the voxel before `start`.
+    /// The mask filtered along x, in one row of the image from [`MARGIN`] before `start`.
     #[inline(always)]
     fn fill(&self, row: usize, start: usize, term: &Term, out: &mut Row) {
         let (first, inside) = self.rows[row];
         let steps = &self.at[first as usize..self.rows[row + 1].0 as usize];
         let reach = term.reach[0];
         // Steps that lie so far back that none of the row sees them.
-        let before = steps.partition_point(|&step| step as usize + reach < start);
+        let before = steps.partition_point(|&step| step as usize + reach + MARGIN <= start);
         let inside = inside ^ (before % 2 == 1);
         *out = [f32::from(u8::from(inside)); _];
         let mut sign = if inside { -1.0 } else { 1.0 };
         for &step in &steps[before..] {
-            let Some(place) = (start + reach + BRICK).checked_sub(step as usize) else {
+            let Some(place) = (start + reach + ROW - 1 - MARGIN).checked_sub(step as usize) else {
                 break;
             };
             for (value, rise) in out.iter_mut().zip(&term.rise[place..]) {
@@ -373,10 +600,10 @@ mod tests {
     #[test]
     fn an_axis_aligned_plane_lies_half_way_between_centres() {
         let shape = [40, 9, 7];
-        let state: Vec<u8> = (0..shape.iter().product())
+        let mut state: Vec<u8> = (0..shape.iter().product())
             .map(|flat| if flat % 40 < 35 { GREY } else { WHITE })
             .collect();
-        let found = crossings(&state, shape, [1.0, 1.0, 2.0], 35.0);
+        let found = find(&mut state, shape, [1.0, 1.0, 2.0], 35.0).crossings;
         assert_eq!(found.len(), 63);
         for crossing in found {
             assert!(crossing.white && crossing.direction == 1);
@@ -394,7 +621,7 @@ mod tests {
                 .sqrt()
         };
         let shape = [41, 40, 41];
-        let state: Vec<u8> = (0..shape.iter().product())
+        let mut state: Vec<u8> = (0..shape.iter().product())
             .map(|flat| {
                 if distance(position(shape, flat)) < radius {
                     CSF
@@ -403,7 +630,7 @@ mod tests {
                 }
             })
             .collect();
-        let found = crossings(&state, shape, [1.0; 3], 8.0);
+        let found = find(&mut state, shape, [1.0; 3], 8.0).crossings;
         let mean = found
             .iter()
             .map(|crossing| {
@@ -420,5 +647,86 @@ mod tests {
             / found.len() as f64;
         // Plain Gaussian smoothing would be off by sigma²/radius = 0.07 voxels.
         assert!((mean - radius).abs() < 0.03, "mean radius {mean}");
+    }
+
+    /// Grey below x = 12, CSF from there on, with `change` to some voxels.
+    fn plane(change: impl Fn([usize; 3]) -> Option<u8>) -> (Vec<u8>, [usize; 3]) {
+        let shape = [24, 15, 15];
+        let voxel = |flat| {
+            let at = position(shape, flat);
+            change(at).unwrap_or(if at[0] < 12 { GREY } else { CSF })
+        };
+        ((0..shape.iter().product()).map(voxel).collect(), shape)
+    }
+
+    #[test]
+    fn a_bump_and_a_pit_of_one_voxel_are_strays() {
+        let (flat, shape) = plane(|_| None);
+        let (mut state, _) = plane(|at| match at {
+            [12, 4, 7] => Some(GREY),
+            [11, 10, 7] => Some(CSF),
+            _ => None,
+        });
+        let Surfaces { crossings, strays } = find(&mut state, shape, [1.0; 3], 12.0);
+        assert_eq!(state, flat);
+        let stray = |at: [usize; 3], is_grey| Stray {
+            voxel: (at[0] + shape[0] * (at[1] + shape[1] * at[2])) as u32,
+            tissue: CSF,
+            is_grey,
+        };
+        assert_eq!(strays, [stray([12, 4, 7], true), stray([11, 10, 7], false)]);
+        // One on each line along x, as if the labels were flat, bent a little towards the strays.
+        assert_eq!(crossings.len(), shape[1] * shape[2]);
+        for crossing in crossings {
+            assert_eq!(position(shape, crossing.voxel as usize)[0], 11);
+            assert_eq!((crossing.direction, crossing.white), (1, false));
+            assert!(
+                (0.25..0.75).contains(&crossing.distance),
+                "{}",
+                crossing.distance
+            );
+        }
+    }
+
+    #[test]
+    fn every_edge_has_one_crossing_after_strays_have_changed_sides() {
+        // Rough: every other voxel along the surface, now on this, now on that side.
+        let (mut state, shape) = plane(|[x, y, z]| match (x, (3 * y + 5 * z) % 7) {
+            (12, 0 | 3) => Some(GREY),
+            (11, 1 | 5) => Some(CSF),
+            _ => None,
+        });
+        let Surfaces { crossings, strays } = find(&mut state, shape, [1.0; 3], 16.0);
+        assert!(strays.len() > 50, "{}", strays.len());
+        let mut found: Vec<_> = crossings.iter().map(|c| (c.voxel, c.direction)).collect();
+        found.sort_unstable();
+        let grey = (0..state.len()).filter(|&flat| state[flat] == GREY);
+        let expected: Vec<_> = grey
+            .flat_map(|flat| {
+                let near = neighbours(shape, position(shape, flat));
+                near.filter(|near| state[near.1] == CSF)
+                    .map(move |(direction, _)| (flat as u32, direction))
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_is_thin_or_sharp_keeps_its_labels() {
+        let cases: [fn([usize; 3]) -> Option<u8>; 3] = [
+            // A sulcus of one voxel.
+            |at| (at[1] == 7).then_some(CSF),
+            // A blade of one voxel.
+            |at| (at[1] == 7).then_some(GREY),
+            // A ridge.
+            |at| (at[0] > 12).then_some(CSF).or((at[1] < 7).then_some(GREY)),
+        ];
+        for case in cases {
+            let (before, shape) = plane(case);
+            let mut state = before.clone();
+            let surfaces = find(&mut state, shape, [1.0; 3], 20.0);
+            assert_eq!(surfaces.strays, []);
+            assert!(state == before);
+        }
     }
 }

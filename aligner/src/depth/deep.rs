@@ -146,7 +146,7 @@ mod tests {
                 }
             })
             .collect();
-        Sheet::build(&state, shape, [1.0; 3])
+        Sheet::of(&state, shape, [1.0; 3])
     }
 
     #[test]

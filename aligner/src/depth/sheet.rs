@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::boundary::{self, Crossing};
+use super::boundary::Crossing;
 use super::coarsen::Cells;
 use super::components::{CSF, GREY, WHITE};
 
@@ -197,8 +197,15 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Numbers the grey voxels of `state` and finds the surfaces between voxel centres.
-    pub(super) fn build(state: &[u8], shape: [usize; 3], spacing: [f64; 3]) -> Self {
+    /// Numbers the grey voxels of `state`, with the surfaces where `crossings` says; half a voxel away
+    /// where it says nothing.
+    pub(super) fn build(
+        state: &[u8],
+        shape: [usize; 3],
+        spacing: [f64; 3],
+        thickness_mm: f64,
+        crossings: &[Crossing],
+    ) -> Self {
         let (voxel, red, number) = number_by_colour(state, shape);
         let blocks = |voxels: &[u32]| -> Vec<Block> {
             let link = |&flat: &u32| link_voxel(state, &number, shape, flat as usize);
@@ -207,26 +214,33 @@ impl Sheet {
                 .map(|voxels| Block::new(voxels.iter().map(link)))
                 .collect()
         };
-        let mut sheet = Self {
-            shape,
-            spacing,
-            thickness_mm: 0.0,
-            red,
-            reds: blocks(&voxel[..red]),
-            blacks: blocks(&voxel[red..]),
-            voxel,
-        };
-        sheet.thickness_mm = sheet.mean_thickness_mm();
-        let crossings = boundary::crossings(state, shape, spacing, sheet.thickness_mm);
-        let Self { reds, blacks, .. } = &mut sheet;
+        let mut reds = blocks(&voxel[..red]);
+        let mut blacks = blocks(&voxel[red..]);
         let number = |crossing: &Crossing| number[crossing.voxel as usize] as usize;
         let in_reds = |crossing: &Crossing| Some(number(crossing)).filter(|&at| at < red);
         let in_blacks = |crossing: &Crossing| number(crossing).checked_sub(red);
         rayon::join(
-            || place(&crossings, reds, in_reds),
-            || place(&crossings, blacks, in_blacks),
+            || place(crossings, &mut reds, in_reds),
+            || place(crossings, &mut blacks, in_blacks),
         );
-        sheet
+        Self {
+            shape,
+            spacing,
+            thickness_mm,
+            red,
+            voxel,
+            reds,
+            blacks,
+        }
+    }
+
+    /// The sheet of labels, and where its surfaces are found.
+    #[cfg(test)]
+    pub(super) fn of(state: &[u8], shape: [usize; 3], spacing: [f64; 3]) -> Self {
+        let mut state = state.to_vec();
+        let thickness_mm = mean_thickness_mm(&state, shape, spacing);
+        let surfaces = super::boundary::find(&mut state, shape, spacing, thickness_mm);
+        Self::build(&state, shape, spacing, thickness_mm, &surfaces.crossings)
     }
 
     /// The six neighbours of a grey voxel.
@@ -301,36 +315,65 @@ impl Sheet {
         self.voxel.len()
     }
 
-    /// Mean thickness in mm: twice the volume over the area of both surfaces.
-    ///
-    /// Depends only on counts, and so not on the orientation of the axes.
-    fn mean_thickness_mm(&self) -> f64 {
-        let mut faces = [0_usize; 3];
-        for (_, links) in self.rim() {
-            for (direction, link) in links.iter().enumerate() {
-                faces[direction / 2] += usize::from(matches!(link.end(), End::Surface { .. }));
-            }
-        }
-        let used = self.shape.iter().filter(|&&size| size > 1).count();
-        // Area per voxel volume, seen along each axis.
-        let seen: [f64; 3] = std::array::from_fn(|axis| faces[axis] as f64 / self.spacing[axis]);
-        // Mean of |n_x| + |n_y| + |n_z| over all directions of a normal: a staircase is that much
-        // larger than the surface it follows. A flat surface is better served by the norm.
-        let excess = [1.0, 1.0, 4.0 / std::f64::consts::PI, 1.5][used];
-        let curved = seen.iter().sum::<f64>() / excess;
-        let flat = seen.iter().map(|area| area * area).sum::<f64>().sqrt();
-        2.0 * self.len() as f64 / curved.max(flat)
-    }
-
     /// Only the flat image index of each grey voxel.
     pub(super) fn into_voxels(self) -> Vec<u32> {
         self.voxel
+    }
+
+    /// Number of the grey voxel with this flat image index, if there is one.
+    pub(super) fn number(&self, voxel: usize) -> Option<usize> {
+        let [x, y, z] = position(self.shape, voxel);
+        let (reds, blacks) = self.voxel.split_at(self.red);
+        let (first, voxels) = [(0, reds), (self.red, blacks)][(x + y + z) % 2];
+        let place = voxels.binary_search(&(voxel as u32)).ok()?;
+        Some(first + place)
     }
 
     /// Voxel index of a grey voxel.
     pub(super) fn position(&self, number: usize) -> [usize; 3] {
         position(self.shape, self.voxel[number] as usize)
     }
+}
+
+/// Mean thickness in mm: twice the volume over the area of both surfaces.
+///
+/// Depends only on counts, and so not on the orientation of the axes.
+pub(super) fn mean_thickness_mm(state: &[u8], shape: [usize; 3], spacing: [f64; 3]) -> f64 {
+    let [nx, ny, nz] = shape;
+    let row = |y: usize, z: usize| &state[nx * (y + ny * z)..][..nx];
+    let is_surface = |a: u8, b: u8| (a == GREY) != (b == GREY) && a.max(b) <= WHITE;
+    let between = |one: &[u8], other: &[u8]| {
+        let pairs = one.iter().zip(other);
+        pairs.filter(|&(&a, &b)| is_surface(a, b)).count()
+    };
+    let in_row = |index: usize| {
+        let (y, z) = (index % ny, index / ny);
+        let here = row(y, z);
+        let grey = here.iter().map(|&value| usize::from(value == GREY)).sum();
+        let along = between(&here[1..], here);
+        let across = |inside: bool, other: fn(usize, usize) -> (usize, usize)| {
+            let (y, z) = other(y, z);
+            if inside { between(here, row(y, z)) } else { 0 }
+        };
+        [
+            grey,
+            along,
+            across(y + 1 < ny, |y, z| (y + 1, z)),
+            across(z + 1 < nz, |y, z| (y, z + 1)),
+        ]
+    };
+    let add = |a: [usize; 4], b: [usize; 4]| std::array::from_fn(|at| a[at] + b[at]);
+    let rows = (0..ny * nz).into_par_iter();
+    let [grey, faces @ ..] = rows.map(in_row).reduce(|| [0; 4], add);
+    let used = shape.iter().filter(|&&size| size > 1).count();
+    // Area per voxel volume, seen along each axis.
+    let seen: [f64; 3] = std::array::from_fn(|axis| faces[axis] as f64 / spacing[axis]);
+    // Mean of |n_x| + |n_y| + |n_z| over all directions of a normal: a staircase is that much
+    // larger than the surface it follows. A flat surface is better served by the norm.
+    let excess = [1.0, 1.0, 4.0 / std::f64::consts::PI, 1.5][used];
+    let curved = seen.iter().sum::<f64>() / excess;
+    let flat = seen.iter().map(|area| area * area).sum::<f64>().sqrt();
+    2.0 * grey as f64 / curved.max(flat)
 }
 
 /// Puts surfaces where they were found, into the blocks of one colour; `owner` is the place there of the
@@ -468,7 +511,7 @@ mod tests {
     #[test]
     fn neighbours_have_the_other_colour_and_point_back() {
         let shape = [5, 4, 3];
-        let sheet = Sheet::build(&[GREY; 60], shape, [1.0; 3]);
+        let sheet = Sheet::of(&[GREY; 60], shape, [1.0; 3]);
         for number in 0..sheet.len() {
             for (direction, link) in sheet.links(number).iter().enumerate() {
                 if let End::Grey(other) = link.end() {

@@ -196,7 +196,7 @@ mod tests {
                 _ => WHITE,
             })
             .collect();
-        let sheet = Sheet::build(&state, shape, [0.5, 1.0, 1.0]);
+        let sheet = Sheet::of(&state, shape, [0.5, 1.0, 1.0]);
         let stop = Stop {
             error: 1e-9,
             cycles: 50,

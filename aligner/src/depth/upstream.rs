@@ -295,7 +295,7 @@ mod tests {
                 }
             })
             .collect();
-        Sheet::build(&state, shape, [1.0; 3])
+        Sheet::of(&state, shape, [1.0; 3])
     }
 
     /// A function with many level voxels and pits: flows wind through it.
