@@ -199,10 +199,16 @@ fn reading_and_writing_of_large_volumes_stop_in_the_middle() {
     let mut random = fastrand::Rng::with_seed(3);
     let mut slowest = Duration::ZERO;
     let mut stopped = [0, 0];
+    // How long that is depends on the machine.
+    let whole = [&mut read, &mut write].map(|command| {
+        let start = Instant::now();
+        assert!(command.stdout(Stdio::null()).status().unwrap().success());
+        start.elapsed()
+    });
     for _ in 0..setting("VOLUBA_KILLS", 6).div_ceil(3) {
         for (index, command) in [&mut read, &mut write].into_iter().enumerate() {
             let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(random.u64(100..2000)));
+            std::thread::sleep(whole[index].mul_f64(0.1 + 0.6 * random.f64()));
             if child.try_wait().unwrap().is_none() {
                 signal(&child, "-TERM");
             }
