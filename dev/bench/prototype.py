@@ -292,6 +292,13 @@ class Registration:
                     A[(k, *i)] += w
 
 
+def resampled(image, coordinates):
+    """The image at coordinates (3, X, Y, Z); 0 beyond half a voxel outside, as the aligner and ANTs have it."""
+    size = np.array(image.shape).reshape(3, 1, 1, 1)
+    inside = ((coordinates >= -0.5) & (coordinates <= size - 0.5)).all(axis=0)
+    return np.where(inside, sample(image, coordinates), 0).astype(np.float32)
+
+
 def main():
     case, out = Case(sys.argv[1], None), pathlib.Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
@@ -312,7 +319,7 @@ def main():
     save_warp(out / "warp.nii.gz", u, case.affine)
     save_warp(out / "inverse_warp.nii.gz", inverse, case.affine)
     image = values(case.path("patch_image.nii.gz"))
-    save_scalar(out / "resampled.nii.gz", sample(image, grid(fixed.shape) + inverse), case.affine)
+    save_scalar(out / "resampled.nii.gz", resampled(image, grid(fixed.shape) + inverse), case.affine)
     (out / "own.json").write_text(json.dumps({"cpu_s": round(cpu, 3), "tries": tries + 1, "log": registration.log}))
 
 
