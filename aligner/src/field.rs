@@ -18,10 +18,10 @@ pub struct DisplacementField {
 impl DisplacementField {
     /// The field that moves nothing.
     pub fn zero(grid: Grid) -> Self {
-        let component = vec![0.0; grid.voxels()];
+        // Not clones of one: these stay untouched until somebody writes, in parallel perhaps.
         Self {
             grid,
-            components: [component.clone(), component.clone(), component],
+            components: std::array::from_fn(|_| vec![0.0; grid.voxels()]),
         }
     }
 

@@ -246,6 +246,10 @@ impl Taps {
     }
 }
 
+/// Columns that are turned into rows together: the numbers of a cache line. One by one, the rows of a grid
+/// whose size is a power of two would drive each other out of the cache.
+const STRIPE: usize = 16;
+
 /// Evaluates B-splines on a finer grid, one z-plane after the other: separable, and without a
 /// full-size intermediate.
 pub(super) struct Upsampler {
@@ -260,8 +264,8 @@ pub(super) struct Plane {
     combined: Vec<f32>,
     /// The same, y fastest.
     columns: Vec<f32>,
-    /// One column combined along x.
-    column: Vec<f32>,
+    /// [`STRIPE`] columns combined along x.
+    stripe: Vec<f32>,
     /// All columns, x fastest, for each component.
     expanded: [Vec<f32>; 3],
 }
@@ -304,18 +308,23 @@ impl Upsampler {
                     *value = row[x];
                 }
             }
-            plane.column.resize(cells_y, 0.0);
+            plane.stripe.resize(STRIPE * cells_y, 0.0);
             let expanded = &mut plane.expanded[component];
             expanded.resize(nx * cells_y, 0.0);
             // Column by column: neighbours along y have the same weights.
-            for (x, taps) in self.taps[0].iter().enumerate() {
-                let source = taps.index.map(|x| &plane.columns[x * cells_y..][..cells_y]);
-                wide(
-                    #[inline(always)]
-                    || combine(source, taps.weight, &mut plane.column),
-                );
-                for (row, value) in expanded.chunks_exact_mut(nx).zip(&plane.column) {
-                    row[x] = *value;
+            for (taps, first) in self.taps[0].chunks(STRIPE).zip((0..).step_by(STRIPE)) {
+                for (taps, column) in taps.iter().zip(plane.stripe.chunks_exact_mut(cells_y)) {
+                    let source = taps.index.map(|x| &plane.columns[x * cells_y..][..cells_y]);
+                    wide(
+                        #[inline(always)]
+                        || combine(source, taps.weight, column),
+                    );
+                }
+                for (y, row) in expanded.chunks_exact_mut(nx).enumerate() {
+                    let columns = plane.stripe.chunks_exact(cells_y);
+                    for (value, column) in row[first..].iter_mut().zip(columns) {
+                        *value = column[y];
+                    }
                 }
             }
         }

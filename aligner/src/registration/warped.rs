@@ -50,12 +50,13 @@ struct RowOut<'a> {
 
 impl Warped {
     pub(super) fn new(shape: [usize; 3]) -> Self {
-        let values = vec![0.0; shape.iter().product()];
+        // Not clones of one: these stay untouched until they are written, in parallel.
+        let [sum, residual, weight] = std::array::from_fn(|_| vec![0.0; shape.iter().product()]);
         Self {
             shape,
-            sum: values.clone(),
-            residual: values.clone(),
-            weight: values,
+            sum,
+            residual,
+            weight,
         }
     }
 
