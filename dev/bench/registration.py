@@ -73,6 +73,8 @@ def outcome(run, case, scorer, programs, folder, reuse):
         record.write_text(json.dumps(kept, indent=1))
     files = [folder / name for name in ("warp.nii.gz", "inverse_warp.nii.gz", "resampled.nii.gz")]
     kept["score"] = scorer.score(*files)
+    if run == "aligner" and case.spec.group == "realistic":
+        kept["landmark_bound"] = scorer.landmark_bound(files[0])
     if run in OWN:  # cheap to make again
         for file in files:
             file.unlink()

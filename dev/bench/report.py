@@ -115,7 +115,7 @@ def ratio_table(results, cases):
 
 
 def landmark_table(results):
-    header = ("Case", "Uncertainty told, mm", "without", *(run.removeprefix("landmarks-") for run in LANDMARK_RUNS))
+    header = ("Case", "Uncertainty told, mm", "without", "best linear", *(run.removeprefix("landmarks-") for run in LANDMARK_RUNS))
     rows = []
     for case in results.both("aligner", LANDMARK_RUNS[0], "realistic"):
         told = sorted({results.measure(case, run)["uncertainty_mm"] for run in LANDMARK_RUNS
@@ -129,12 +129,15 @@ def landmark_table(results):
             ratio = score["forward"]["all"]["mean"] / results.score(case, "aligner")["forward"]["all"]["mean"]
             cells.append(f"{score['forward']['all']['mean']:.4f}, {score['forward']['landmark']:.3f} ({ratio:.3f})")
         own = results.score(case, "aligner")["forward"]
+        bound = results.runs[case]["aligner"].get("landmark_bound")
+        best = f"({bound:.3f})" if bound else ""
         rows.append((case, " / ".join(f"{value:g}" for value in told),
-                     f"{own['all']['mean']:.4f}, {own['landmark']:.3f}", *cells))
+                     f"{own['all']['mean']:.4f}, {own['landmark']:.3f}", best, *cells))
     return ("## Landmarks: 12 pairs\n\n"
             "'All' forward mean, mean distance of the true pairs (ratio of the former to that without), mm. Jitter: "
             "normal, sd of one voxel along each axis of the patch, three seeds. Told: exact pairs 0.05 mm, jittered "
-            "ones 1.2 mean voxels if that is more.\n\n" + table(header, rows))
+            "ones 1.2 mean voxels if that is more. Best linear: what the best linear prediction from the exact pairs "
+            "would leave that knows the covariance of the true error (`dev/bench/landmark_bound.py`).\n\n" + table(header, rows))
 
 
 def case_list(results):

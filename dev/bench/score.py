@@ -7,6 +7,7 @@ below the floor, the residual at the truth, a smaller one means that errors of t
 import numpy as np
 
 from fields import apply_affine, corner_folds, grid, load_warp, sample, sample_vector, values
+from landmark_bound import best_linear
 
 BORDER = 2  # voxels left out along the edge, where the programs extrapolate differently
 
@@ -72,6 +73,14 @@ class Scorer:
         moved = (points + sample_vector(u, points)).astype(float)
         reached = apply_affine(self.case.template.affine @ self.case.to_template, moved)
         return float(np.linalg.norm(reached - template, axis=0).mean())
+
+    def landmark_bound(self, warp):
+        """What 12 exact pairs can leave of the error of this result: see landmark_bound.py."""
+        error = self.mm(load_warp(warp, self.case.affine) - self.truth)
+        voxel_mm = self.case.voxel_mm[:, None]
+        patch, _ = self.case.landmarks()
+        told = sample_vector(error, (patch / voxel_mm).astype(np.float32))
+        return best_linear(error[:, self.cortex], self.x[:, self.cortex] * voxel_mm, told, patch)
 
     def consistency(self, u, inverse):
         """|x - back(there(x))|, the worse of both orders."""

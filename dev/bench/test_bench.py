@@ -18,6 +18,7 @@ import fields
 import make_case
 import report
 import truths
+from landmark_bound import best_linear
 from peers import JITTER_SEEDS, landmark_request
 from score import Scorer
 
@@ -144,6 +145,17 @@ def test_landmarks(case):
     check("a request is JSON", json.loads(json.dumps(exact))["kind"] == "AlignmentRequest")
 
 
+def test_landmark_bound():
+    random = np.random.default_rng(5)
+    at = random.uniform(0, 10, (3, 3000))
+    pairs = at[:, :12]
+    smooth = np.stack([np.sin(at.sum(0) / 30), np.ones(at.shape[1]), np.cos(at[0] / 20)])
+    rough = random.standard_normal(smooth.shape)
+    found = [best_linear(error, at, error[:, :12], pairs) for error in (smooth, rough)]
+    check("pairs can take nearly all of a smooth error away, and nothing of a rough one",
+          found[0] < 0.1 and 0.97 < found[1] < 1.03, str(found))
+
+
 def test_table():
     names = [spec.name for spec in cases.SPECS]
     check("case names are unique", len(set(names)) == len(names))
@@ -167,6 +179,7 @@ def main():
     test_folds()
     test_truths()
     test_figures()
+    test_landmark_bound()
     test_table()
     passed = sum(outcomes)
     print(f"bench: {passed} passed, {len(outcomes) - passed} failed")
