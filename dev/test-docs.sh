@@ -21,5 +21,5 @@ CRDS=(crd/alignmentrequests.voluba.ebrains.eu crd/depthmaprequests.voluba.ebrain
 kubectl label "${CRDS[@]}" app.kubernetes.io/managed-by=Helm >/dev/null
 kubectl annotate "${CRDS[@]}" \
   meta.helm.sh/release-name=voluba-align meta.helm.sh/release-namespace=voluba >/dev/null
-kubectl wait --for=condition=Established "${CRDS[@]}" --timeout=20s >/dev/null
+established "${CRDS[@]}"
 "$VENV/bin/python" "$ROOT/dev/test-docs.py" "$PROGRAMS"

@@ -65,5 +65,15 @@ need_go() {
   export PATH=$venv/bin:$PATH
 }
 
+# Until custom resources can be created. A definition made a moment ago has no conditions at all, which
+# kubectl wait takes for an error.
+established() { # crd/NAME...
+  for _ in $(seq 20); do
+    kubectl wait --for=condition=Established "$@" --timeout=20s >/dev/null 2>&1 && return 0
+    sleep 1
+  done
+  kubectl wait --for=condition=Established "$@" --timeout=1s
+}
+
 # A port that nobody listens on now.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
