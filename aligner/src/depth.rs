@@ -6,7 +6,8 @@
 //! streamlines of a harmonic function L (Leprince et al. 2015, doi 10.1109/ISBI.2015.7163940):
 //!
 //! 1. `components` takes out grey matter that lacks a pial or a white side;
-//! 2. `boundary` places the two surfaces between voxel centres, `sheet` numbers grey voxels;
+//! 2. `boundary` places the two surfaces between voxel centres, `strays` are labels on the wrong side of them,
+//!    `sheet` numbers grey voxels;
 //! 3. `laplace` is ΔL = 0, L = 0 on the pial and 1 on the white surface; `faces` says how the sheet goes on
 //!    beyond the image. `solver` solves it: `relax` sweeps over the voxels, `multigrid` corrects from
 //!    coarser grids, `mixing` learns from the last cycles;
@@ -34,12 +35,13 @@ mod multigrid;
 mod relax;
 mod sheet;
 mod solver;
+mod strays;
 mod tissue;
 mod transport;
 mod upstream;
 mod upwind;
 
-use boundary::{Stray, Surfaces};
+use boundary::Surfaces;
 use columns::{Columns, EXPOSED, Point};
 use faces::Shares;
 use findings::Facts;
@@ -48,6 +50,7 @@ use multigrid::Hierarchy;
 use rayon::prelude::*;
 use sheet::{MOST_GREY, Sheet, mean_thickness_mm, neighbours, position};
 use solver::{Solver, Stop};
+use strays::Stray;
 
 pub use error::{DepthError, LabelCounts};
 pub use layers::layers;
