@@ -48,9 +48,8 @@ use findings::Facts;
 use laplace::{Harmonic, Laplacian};
 use multigrid::Hierarchy;
 use rayon::prelude::*;
-use sheet::{MOST_GREY, Sheet, mean_thickness_mm, neighbours, position};
+use sheet::{MOST_GREY, Sheet, mean_thickness_mm};
 use solver::{Solver, Stop};
-use strays::Stray;
 
 pub use error::{DepthError, LabelCounts};
 pub use layers::layers;
@@ -184,7 +183,7 @@ fn compute_in_pool(
     // The compact arrays are freed before the images are made.
     drop(thickness_mm);
     let points = columns.points;
-    let lent = lend_to_strays(&sheet, &points, &strays);
+    let lent = strays::lend(&sheet, &points, &strays);
     let voxels = sheet.into_voxels();
     let image = |elsewhere: [f32; 3], value: fn(&Point) -> f32| {
         let mut image = labels.map(|tissue| elsewhere[tissue as usize]);
@@ -221,40 +220,6 @@ fn compute_in_pool(
         warnings,
         columns,
     })
-}
-
-/// Grey voxels that lie beyond a surface: they have its depth, and what else is known of the columns beside
-/// them.
-fn lend_to_strays(sheet: &Sheet, points: &[Point], strays: &[Stray]) -> Vec<(u32, Point)> {
-    let lend = |stray: &Stray| {
-        let at = position(sheet.shape, stray.voxel as usize);
-        let beside = || {
-            let near = neighbours(sheet.shape, at);
-            near.filter_map(|(_, voxel)| sheet.number(voxel))
-                .map(|number| &points[number])
-        };
-        let mean = |value: fn(&Point) -> f32| {
-            let known = beside().filter(|point| value(point) > 0.0);
-            let (count, sum) =
-                known.fold((0.0, 0.0), |(n, sum), point| (n + 1.0, sum + value(point)));
-            sum / f32::max(count, 1.0)
-        };
-        let point = Point {
-            depth: if stray.tissue == components::WHITE {
-                1.0
-            } else {
-                0.0
-            },
-            validity: mean(|point| point.validity),
-            thickness_mm: mean(|point| point.thickness_mm),
-        };
-        (stray.voxel, point)
-    };
-    strays
-        .iter()
-        .filter(|stray| stray.is_grey)
-        .map(lend)
-        .collect()
 }
 
 /// Share of the work that is done once L is known.

@@ -69,10 +69,10 @@ need_go() {
 # kubectl wait takes for an error.
 established() { # crd/NAME...
   for _ in $(seq 20); do
-    kubectl wait --for=condition=Established "$@" --timeout=20s >/dev/null 2>&1 && return 0
-    sleep 1
+    kubectl wait --for=condition=Established "$@" --timeout=1s >/dev/null 2>&1 && return 0
+    sleep 0.5
   done
-  kubectl wait --for=condition=Established "$@" --timeout=1s
+  kubectl wait --for=condition=Established "$@" --timeout=1s >/dev/null
 }
 
 # A port that nobody listens on now.

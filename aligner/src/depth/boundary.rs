@@ -14,7 +14,7 @@
 use rayon::prelude::*;
 
 use super::components::{CSF, GREY, WHITE};
-use super::sheet::{all_neighbours, neighbours, position};
+use super::sheet::{all_neighbours, neighbour, neighbours, position};
 use super::strays::{self, Around, Stray};
 use crate::wide::wide;
 
@@ -371,17 +371,12 @@ impl Brick<'_> {
     /// single voxel has none: it is never closed. Nor has a face of the image.
     fn strays(&self, edge: &Edge) -> impl Iterator<Item = (Stray, Around)> {
         let Smoother { state, shape, .. } = self.smoother;
-        let next = |voxel: usize, direction: u8| {
-            let mut near = neighbours(*shape, position(*shape, voxel));
-            near.find(|near| near.0 == direction).map(|near| near.1)
-        };
         let lies = |voxel: usize, sign: f32, direction: u8, tissue: u8| {
-            sign * self.value(voxel) > CLEARLY
-                && next(voxel, direction).is_some_and(|behind| {
-                    state[behind] == tissue && sign * self.value(behind) < 0.0
-                })
-                && !self.turns(voxel)
-                && !self.on_face(voxel)
+            if sign * self.value(voxel) <= CLEARLY || self.on_face(voxel) {
+                return false;
+            }
+            let behind = neighbour(*shape, voxel, direction);
+            state[behind] == tissue && sign * self.value(behind) < 0.0 && !self.turns(voxel)
         };
         let grey = lies(edge.voxel, 1.0, edge.direction ^ 1, GREY).then_some((edge.voxel, true));
         let other = lies(edge.other, -1.0, edge.direction, self.tissue);

@@ -422,6 +422,16 @@ pub(super) fn neighbours(shape: [usize; 3], at: [usize; 3]) -> impl Iterator<Ite
         .filter_map(|(direction, there)| Some((direction, there?)))
 }
 
+/// Flat index of the neighbour in a direction, which is there.
+pub(super) fn neighbour(shape: [usize; 3], voxel: usize, direction: u8) -> usize {
+    let stride = [1, shape[0], shape[0] * shape[1]][usize::from(direction / 2)];
+    if direction.is_multiple_of(2) {
+        voxel - stride
+    } else {
+        voxel + stride
+    }
+}
+
 /// Flat index of each grey voxel, how many are red, and the number of each voxel of the image, `u32::MAX`
 /// where it is not grey.
 fn number_by_colour(state: &[u8], shape: [usize; 3]) -> (Vec<u32>, usize, Vec<u32>) {

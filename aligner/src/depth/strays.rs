@@ -3,8 +3,9 @@
 //! Which they are is found where the surfaces are, in [`super::boundary`].
 
 use super::boundary::{Crossing, crossing};
+use super::columns::Point;
 use super::components::{CSF, GREY, WHITE};
-use super::sheet::{neighbours, position};
+use super::sheet::{Sheet, neighbour, neighbours, position};
 
 /// A voxel whose label says that it lies on one side of a surface, its surroundings that it lies on the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,14 +101,34 @@ fn crossings_of(strays: &[(Stray, Around)], state: &[u8], shape: [usize; 3]) -> 
     crossings
 }
 
-/// Flat index of the neighbour in a direction, which is there.
-fn neighbour(shape: [usize; 3], voxel: usize, direction: u8) -> usize {
-    let stride = [1, shape[0], shape[0] * shape[1]][usize::from(direction / 2)];
-    if direction.is_multiple_of(2) {
-        voxel - stride
-    } else {
-        voxel + stride
-    }
+/// Grey voxels that lie beyond a surface: they have its depth, and what else is known of the columns beside
+/// them.
+pub(super) fn lend(sheet: &Sheet, points: &[Point], strays: &[Stray]) -> Vec<(u32, Point)> {
+    let point = |stray: &Stray| {
+        let at = position(sheet.shape, stray.voxel as usize);
+        let beside = || {
+            let near = neighbours(sheet.shape, at);
+            near.filter_map(|(_, voxel)| sheet.number(voxel))
+                .map(|number| &points[number])
+        };
+        let mean = |value: fn(&Point) -> f32| {
+            let known = beside().filter(|point| value(point) > 0.0);
+            let (count, sum) =
+                known.fold((0.0, 0.0), |(n, sum), point| (n + 1.0, sum + value(point)));
+            sum / f32::max(count, 1.0)
+        };
+        let lent = Point {
+            depth: f32::from(u8::from(stray.tissue == WHITE)),
+            validity: mean(|point| point.validity),
+            thickness_mm: mean(|point| point.thickness_mm),
+        };
+        (stray.voxel, lent)
+    };
+    strays
+        .iter()
+        .filter(|stray| stray.is_grey)
+        .map(point)
+        .collect()
 }
 
 #[cfg(test)]
@@ -189,10 +210,31 @@ mod tests {
         ];
         for case in cases {
             let (before, shape) = plane(case);
-            let mut state = before.clone();
-            let surfaces = find(&mut state, shape, [1.0; 3], 20.0);
-            assert_eq!(surfaces.strays, []);
-            assert!(state == before);
+            for thickness in [8.0, 20.0] {
+                let mut state = before.clone();
+                let surfaces = find(&mut state, shape, [1.0; 3], thickness);
+                assert_eq!(surfaces.strays, []);
+                assert!(state == before);
+            }
+        }
+    }
+
+    #[test]
+    fn an_oblique_sulcus_stays_open_and_an_oblique_blade_whole() {
+        // Two voxels in each row along y, in steps; where it meets the corners of the image, what is repeated
+        // beyond bends it.
+        let thin = |at: [usize; 3]| [14, 15].contains(&(at[1] + at[2]));
+        let inner = |at: [usize; 3]| (2..13).contains(&at[1]) && (2..13).contains(&at[2]);
+        for tissue in [CSF, GREY] {
+            let (before, shape) = plane(|at| thin(at).then_some(tissue));
+            for thickness in [8.0, 20.0] {
+                let mut state = before.clone();
+                find(&mut state, shape, [1.0; 3], thickness);
+                let all = (0..state.len()).map(|flat| (position(shape, flat), state[flat]));
+                let lost = all.filter(|&(at, now)| thin(at) && inner(at) && now != tissue);
+                let lost: Vec<_> = lost.map(|(at, _)| at).collect();
+                assert_eq!(lost, [[0; 3]; 0], "{tissue} {thickness}");
+            }
         }
     }
 }
