@@ -15,6 +15,7 @@ mod support;
 use std::f64::consts::TAU;
 
 use aligner::affine::Affine;
+use aligner::allocator;
 use aligner::grid::Grid;
 use aligner::observer::Silent;
 use aligner::registration::{RegistrationInput, register};
@@ -26,6 +27,8 @@ use support::{Cost, Report};
 const EXTENT: f64 = 24.0;
 /// Runs of which the median counts.
 const RUNS: usize = 5;
+/// The same, of the largest.
+const BIG_RUNS: usize = 3;
 /// Asks for all iterations, however short the steps.
 const WHOLE: &str = "whole";
 
@@ -36,14 +39,16 @@ fn main() {
         support::answer(cost(voxels, threads, words.next() == Some(WHOLE)));
         return;
     }
+    // As the program does: the children inherit it.
+    allocator::settle();
     let mut report = Report::default();
-    let [one, two] = medians(128);
+    let [one, two] = medians(["128,1", "128,2"], RUNS);
     let big = support::cost_of("256,2");
     report.figure("registration_128_core", one.cpu, "core-s", 1.2);
     // The finer the grid, the more iterations until steps are a hundredth of a voxel; work is
     // compared where both do all of them.
-    let [whole, big_whole] =
-        [128, 256].map(|voxels| support::cost_of(&format!("{voxels},1,{WHOLE}")));
+    let [whole, big_whole] = [128, 256].map(|voxels| format!("{voxels},1,{WHOLE}"));
+    let [whole, big_whole] = medians([&whole, &big_whole], BIG_RUNS);
     println!(
         "stopped when steps are short: 256 to 128 {:.2}; all iterations: {:.2} core-s at 128",
         big.cpu / two.cpu,
@@ -73,16 +78,14 @@ fn main() {
     report.end();
 }
 
-/// Median costs with one and with two threads, run in turn so that a busy moment hits both.
-fn medians(voxels: usize) -> [Cost; 2] {
-    let pairs: Vec<[Cost; 2]> = (0..RUNS)
-        .map(|_| [1, 2].map(|threads| support::cost_of(&format!("{voxels},{threads}"))))
-        .collect();
+/// Median costs of two computations, run in turn so that a busy moment hits both.
+fn medians(names: [&str; 2], runs: usize) -> [Cost; 2] {
+    let pairs: Vec<[Cost; 2]> = (0..runs).map(|_| names.map(support::cost_of)).collect();
     [0, 1].map(|which| {
         let median = |value: fn(&Cost) -> f64| {
             let mut values: Vec<f64> = pairs.iter().map(|pair| value(&pair[which])).collect();
             values.sort_by(f64::total_cmp);
-            values[RUNS / 2]
+            values[runs / 2]
         };
         Cost {
             wall: median(|cost| cost.wall),

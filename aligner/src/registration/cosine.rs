@@ -365,6 +365,15 @@ impl Band<'_> {
         field
     }
 
+    /// Buffers for [`Band::conjugate`].
+    pub(super) fn work(&self) -> Work {
+        let size = self.kept_slab() * self.cosines.shape[2];
+        Work {
+            blocks: vec![0.0; size],
+            planes: vec![0.0; size],
+        }
+    }
+
     /// `out = forward(operation(back(spectrum)))`, where `operation` changes one z-slab of the field
     /// in place.
     pub(super) fn conjugate(
@@ -374,9 +383,6 @@ impl Band<'_> {
         work: &mut Work,
         out: &mut [f32],
     ) {
-        let size = self.kept_slab() * self.cosines.shape[2];
-        work.blocks.resize(size, 0.0);
-        work.planes.resize(size, 0.0);
         self.back_z(spectrum, &mut work.blocks);
         let blocks: &[f32] = &work.blocks;
         work.planes
@@ -477,7 +483,6 @@ impl Band<'_> {
 }
 
 /// Buffers of [`Band::conjugate`].
-#[derive(Default)]
 pub(super) struct Work {
     blocks: Vec<f32>,
     planes: Vec<f32>,
@@ -612,7 +617,7 @@ mod tests {
             let band = cosines.band(kept);
             let spectrum = band.forward(&noisy(shape));
             let mut found = vec![0.0; spectrum.len()];
-            band.conjugate(&spectrum, scale, &mut Work::default(), &mut found);
+            band.conjugate(&spectrum, scale, &mut band.work(), &mut found);
             let mut field = band.back(&spectrum);
             for (z, slab) in field.values.chunks_exact_mut(3 * 42).enumerate() {
                 scale(z, slab);

@@ -29,9 +29,9 @@ pub(super) fn exponential(velocity: &LatticeField, factor: f32, cell: [f32; 3]) 
             squarings += 1;
         }
     }
-    let mut displacement = velocity.clone();
-    displacement.scale_axes(cell.map(|size| factor / size / power_of_two(squarings)));
-    let mut next = displacement.clone();
+    let start = cell.map(|size| factor / size / power_of_two(squarings));
+    let mut displacement = velocity.scaled_axes(start);
+    let mut next = LatticeField::zero(velocity.shape);
     for _ in 0..squarings {
         square(&displacement, &mut next);
         std::mem::swap(&mut displacement, &mut next);

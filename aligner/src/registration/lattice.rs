@@ -62,18 +62,26 @@ impl LatticeField {
 
     /// Multiplies every vector.
     pub(super) fn scale(&mut self, factor: f32) {
-        self.scale_axes([factor; 3]);
-    }
-
-    /// Multiplies each component by a factor of its own.
-    pub(super) fn scale_axes(&mut self, factors: [f32; 3]) {
         let plane = self.plane();
-        let planes = self.values.par_chunks_mut(plane).enumerate();
-        planes.for_each(|(index, values)| {
+        self.values.par_chunks_mut(plane).for_each(|values| {
             for value in values {
-                *value *= factors[index % 3];
+                *value *= factor;
             }
         });
+    }
+
+    /// The field with each component multiplied by a factor of its own.
+    pub(super) fn scaled_axes(&self, factors: [f32; 3]) -> Self {
+        let plane = self.plane();
+        let mut scaled = Self::zero(self.shape);
+        let planes = scaled.values.par_chunks_mut(plane);
+        let planes = planes.zip(self.values.par_chunks(plane)).enumerate();
+        planes.for_each(|(index, (scaled, values))| {
+            for (scaled, value) in scaled.iter_mut().zip(values) {
+                *scaled = value * factors[index % 3];
+            }
+        });
+        scaled
     }
 
     /// Adds another field on the same lattice.

@@ -55,43 +55,42 @@ fn strip<const W: usize>(
     out_stride: usize,
     (rows, inner, column): (usize, usize, usize),
 ) {
-    let mut row = 0;
-    while row < rows {
-        if rows >= 4 {
-            row = row.min(rows - 4);
-            tile::<4, W>(a, b, out, out_stride, ([row, column], inner));
-            row += 4;
-        } else {
-            tile::<1, W>(a, b, out, out_stride, ([row, column], inner));
-            row += 1;
-        }
+    for row in (0..rows).step_by(4) {
+        // The last tile is moved back; if there are fewer than four rows, some are done twice.
+        let start = row.min(rows.saturating_sub(4));
+        let rows = [0, 1, 2, 3].map(|h| (start + h).min(rows - 1));
+        tile::<W>(a, b, out, out_stride, (rows, inner, column));
     }
 }
 
-/// One tile of H × W elements, held in registers.
+/// One tile of 4 × W elements, held in registers.
 #[inline(always)]
-fn tile<const H: usize, const W: usize>(
+fn tile<const W: usize>(
     a: View,
     b: View,
     out: &mut [f32],
     out_stride: usize,
-    ([row, column], inner): ([usize; 2], usize),
+    (rows, inner, column): ([usize; 4], usize, usize),
 ) {
-    let mut sums = [[0.0_f32; W]; H];
-    let lines: [&[f32]; H] = std::array::from_fn(|h| &a.values[(row + h) * a.stride..][..inner]);
+    let mut sums = [[0.0_f32; W]; 4];
+    let line = |row| &a.values[row * a.stride..][..inner];
+    // Not an array: the compiler would forget that all are of one length, and check each index.
+    let (first, second, third, fourth) =
+        (line(rows[0]), line(rows[1]), line(rows[2]), line(rows[3]));
     for k in 0..inner {
-        let Some(factors) = b.values[k * b.stride + column..].first_chunk::<W>() else {
+        let Some(values) = b.values[k * b.stride + column..].first_chunk::<W>() else {
             continue;
         };
-        for h in 0..H {
-            for w in 0..W {
-                sums[h][w] += lines[h][k] * factors[w];
+        let factors = [first[k], second[k], third[k], fourth[k]];
+        for (sums, factor) in sums.iter_mut().zip(factors) {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += factor * value;
             }
         }
     }
-    for h in 0..H {
-        let start = (row + h) * out_stride + column;
-        out[start..start + W].copy_from_slice(&sums[h]);
+    for (row, sums) in rows.into_iter().zip(&sums) {
+        let start = row * out_stride + column;
+        out[start..start + W].copy_from_slice(sums);
     }
 }
 

@@ -12,10 +12,10 @@
 use rayon::prelude::*;
 
 use super::{
-    cosine::{Band, Cosines, Work},
+    cosine::{Band, Cosines},
     lattice::LatticeField,
     normal::NormalEquations,
-    sum::dot,
+    sum::{BLOCK, dot_block, sum},
 };
 use crate::wide::wide;
 
@@ -27,8 +27,6 @@ const REDUCTION: f64 = 1e-3;
 const LEAST_GAIN: f64 = 0.01;
 /// The band ends where λR exceeds the mean of A by this factor.
 const BAND_LIMIT: f64 = 30.0;
-/// Smallest piece of an element-wise operation that is worth a task of its own.
-const GRAIN: usize = 4096;
 
 /// Solver for the lattice of one level.
 pub(super) struct Solver {
@@ -98,52 +96,121 @@ impl Solver {
         equations: &NormalEquations,
         smoothness: &[f32],
         mean: f64,
-        mut residual: Vec<f32>,
+        residual: Vec<f32>,
     ) -> Vec<f32> {
         let mean = mean as f32;
-        let precondition = |target: &mut [f32], residual: &[f32]| {
-            zip3(target, residual, smoothness, |t, r, s| *t = r / (mean + s));
-        };
-        let mut solution = vec![0.0; residual.len()];
-        let mut conditioned = solution.clone();
-        precondition(&mut conditioned, &residual);
-        let mut direction = conditioned.clone();
-        let (mut image, mut work) = (solution.clone(), Work::default());
-        let mut product = dot(&residual, &conditioned);
+        let mut iterate = Iterate::new(residual);
+        let mut work = band.work();
+        let mut product = iterate.advance(0.0, smoothness, mean);
         let first = product;
-        let mut gained = 0.0;
+        let (mut share, mut gained) = (0.0, 0.0);
         for _ in 0..self.steps {
+            iterate.turn(share);
             let multiply = |z, slab: &mut [f32]| equations.multiply(z, slab);
-            band.conjugate(&direction, multiply, &mut work, &mut image);
-            zip3(&mut image, &direction, smoothness, |i, d, s| *i += s * d);
-            let curvature = dot(&direction, &image);
+            band.conjugate(&iterate.direction, multiply, &mut work, &mut iterate.image);
+            let curvature = iterate.add_smoothness(smoothness);
             // Zero right side: nothing to do. The negation also catches a NaN.
             if !(product > 0.0 && curvature > 0.0) {
                 break;
             }
-            let length = (product / curvature) as f32;
-            zip2(&mut solution, &direction, |x, d| *x += length * d);
-            zip2(&mut residual, &image, |r, i| *r -= length * i);
-            precondition(&mut conditioned, &residual);
-            let next = dot(&residual, &conditioned);
+            let next = iterate.advance((product / curvature) as f32, smoothness, mean);
             let gain = product * product / curvature;
             gained += gain;
             if next < REDUCTION * first || gain < LEAST_GAIN * gained {
                 break;
             }
-            let share = (next / product) as f32;
-            zip2(&mut direction, &conditioned, |d, c| *d = c + share * *d);
+            share = (next / product) as f32;
             product = next;
         }
-        solution
+        iterate.solution
+    }
+}
+
+/// Vectors of the conjugate gradients. Every method is one pass over them.
+struct Iterate {
+    solution: Vec<f32>,
+    residual: Vec<f32>,
+    /// P⁻¹ times the residual.
+    conditioned: Vec<f32>,
+    direction: Vec<f32>,
+    /// (A + λR) times the direction.
+    image: Vec<f32>,
+}
+
+impl Iterate {
+    fn new(residual: Vec<f32>) -> Self {
+        // Not clones of one: these stay untouched until they are written, in parallel.
+        let [solution, conditioned, direction, image] =
+            std::array::from_fn(|_| vec![0.0; residual.len()]);
+        Self {
+            solution,
+            residual,
+            conditioned,
+            direction,
+            image,
+        }
+    }
+
+    /// The next direction: the conditioned residual and a share of the last direction.
+    fn turn(&mut self, share: f32) {
+        zip2(&mut self.direction, &self.conditioned, |d, c| {
+            *d = c + share * *d;
+        });
+    }
+
+    /// Adds λR times the direction to the image; returns their scalar product.
+    fn add_smoothness(&mut self, smoothness: &[f32]) -> f64 {
+        sum(
+            self.image.par_chunks_mut(BLOCK).zip(
+                self.direction
+                    .par_chunks(BLOCK)
+                    .zip(smoothness.par_chunks(BLOCK)),
+            ),
+            #[inline(always)]
+            |(image, (direction, smoothness))| {
+                for (i, (d, s)) in image.iter_mut().zip(direction.iter().zip(smoothness)) {
+                    *i += s * d;
+                }
+                dot_block(direction, image)
+            },
+        )
+    }
+
+    /// Goes `length` along the direction; returns the product of the residual and the conditioned one.
+    fn advance(&mut self, length: f32, smoothness: &[f32], mean: f32) -> f64 {
+        let read = self
+            .direction
+            .par_chunks(BLOCK)
+            .zip(self.image.par_chunks(BLOCK))
+            .zip(smoothness.par_chunks(BLOCK));
+        sum(
+            self.solution
+                .par_chunks_mut(BLOCK)
+                .zip(self.residual.par_chunks_mut(BLOCK))
+                .zip(self.conditioned.par_chunks_mut(BLOCK))
+                .zip(read),
+            #[inline(always)]
+            |(((solution, residual), conditioned), ((direction, image), smoothness))| {
+                for (x, d) in solution.iter_mut().zip(direction) {
+                    *x += length * d;
+                }
+                for (r, i) in residual.iter_mut().zip(image) {
+                    *r -= length * i;
+                }
+                for (c, (r, s)) in conditioned.iter_mut().zip(residual.iter().zip(smoothness)) {
+                    *c = r / (mean + s);
+                }
+                dot_block(residual, conditioned)
+            },
+        )
     }
 }
 
 /// Applies an operation to corresponding elements of two vectors.
 fn zip2(target: &mut [f32], a: &[f32], operation: impl Fn(&mut f32, f32) + Sync) {
     target
-        .par_chunks_mut(GRAIN)
-        .zip(a.par_chunks(GRAIN))
+        .par_chunks_mut(BLOCK)
+        .zip(a.par_chunks(BLOCK))
         .for_each(|(target, a)| {
             wide(
                 #[inline(always)]
@@ -158,8 +225,8 @@ fn zip2(target: &mut [f32], a: &[f32], operation: impl Fn(&mut f32, f32) + Sync)
 
 fn zip3(target: &mut [f32], a: &[f32], b: &[f32], operation: impl Fn(&mut f32, f32, f32) + Sync) {
     target
-        .par_chunks_mut(GRAIN)
-        .zip(a.par_chunks(GRAIN).zip(b.par_chunks(GRAIN)))
+        .par_chunks_mut(BLOCK)
+        .zip(a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK)))
         .for_each(|(target, (a, b))| {
             wide(
                 #[inline(always)]
@@ -175,6 +242,7 @@ fn zip3(target: &mut [f32], a: &[f32], b: &[f32], operation: impl Fn(&mut f32, f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::sum::dot;
 
     #[test]
     fn the_solution_satisfies_the_equations() {

@@ -5,27 +5,40 @@ use rayon::prelude::*;
 use crate::wide::wide;
 
 /// Elements per block; part of the result's definition, not a tuning knob.
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 /// Accumulators within a block, so that the additions can run side by side.
 const LANES: usize = 8;
 
 /// Σ aᵢ·bᵢ in f64.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let blocks: Vec<f64> = a
-        .par_chunks(BLOCK)
-        .zip(b.par_chunks(BLOCK))
-        .map(|(a, b)| {
+    sum(
+        a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK)),
+        #[inline(always)]
+        |(a, b)| dot_block(a, b),
+    )
+}
+
+/// Σ of a term per block; `term` may change what its block borrows, so that one pass does both.
+///
+/// Must be marked `#[inline(always)]`, as for [`wide`].
+pub(super) fn sum<B>(
+    blocks: impl IndexedParallelIterator<Item = B>,
+    term: impl Fn(B) -> f64 + Sync,
+) -> f64 {
+    let terms: Vec<f64> = blocks
+        .map(|block| {
             wide(
                 #[inline(always)]
-                || dot_block(a, b),
+                || term(block),
             )
         })
         .collect();
-    blocks.into_iter().sum()
+    terms.into_iter().sum()
 }
 
+/// The part of [`dot`] that one block adds.
 #[inline(always)]
-fn dot_block(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn dot_block(a: &[f32], b: &[f32]) -> f64 {
     let mut lanes = [0.0_f64; LANES];
     let (whole_a, rest_a) = a.as_chunks::<LANES>();
     let (whole_b, rest_b) = b.as_chunks::<LANES>();
