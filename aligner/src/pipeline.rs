@@ -2,7 +2,7 @@
 
 use alignment_api::{
     Artifact, ArtifactKind, EffectiveRegistration, LandmarkResidual, OutputArtifact, OutputGrid,
-    Quality, REPORT_SCHEMA, Report, Stage,
+    REPORT_SCHEMA, Report, Stage,
 };
 
 use crate::{
@@ -18,12 +18,15 @@ use crate::{
     outputs::{self, PatchDepthMap, Results},
     page, pictures,
     progress::Reporter,
-    quality::{self, Subject},
+    quality::{self, Measured, Subject},
     registration::{self, Registration, RegistrationError, RegistrationInput},
     report_files::{self, PAGE},
     summary,
     viewer::{self, Layer},
 };
+
+/// Share of the cortex that the map leaves empty from which on a person should know.
+const MANY_EMPTIED: f64 = 0.02;
 
 /// Runs a job and returns its report; the report itself is written last.
 ///
@@ -54,8 +57,8 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
     enter(Stage::Resample)?;
     let images = outputs::resample_images(job, &loaded, &registration, reporter)?;
     enter(Stage::Quality)?;
-    let (quality, residuals) = measure(&loaded, &depth, &landmarks, &registration);
-    warnings.extend(plausibility(&quality));
+    let (measured, residuals) = measure(&loaded, &depth, &landmarks, &registration);
+    warnings.extend(plausibility(&measured));
     enter(Stage::Write)?;
     let results = Results {
         loaded: &loaded,
@@ -81,7 +84,7 @@ pub fn run(job: &Job, reporter: &Reporter) -> Result<Report, Error> {
             ..job.registration.effective()
         },
         levels: registration.levels.clone(),
-        quality,
+        quality: measured.quality,
         landmarks: residuals,
         artifacts,
         warnings,
@@ -211,8 +214,8 @@ fn measure(
     depth: &PatchDepthMap,
     landmarks: &Landmarks,
     registration: &Registration,
-) -> (Quality, Vec<LandmarkResidual>) {
-    let mut quality = quality::measure(&Subject {
+) -> (Measured, Vec<LandmarkResidual>) {
+    let mut measured = quality::measure(&Subject {
         depth: depth.depth(),
         validity: depth.validity(),
         template: &loaded.template,
@@ -222,10 +225,10 @@ fn measure(
     });
     let residuals = landmarks.residuals(&loaded.patch_to_template, registration);
     if let Some((before, after)) = landmarks::mean_residuals(&residuals) {
-        quality.landmark_mean_before_mm = Some(before);
-        quality.landmark_mean_after_mm = Some(after);
+        measured.quality.landmark_mean_before_mm = Some(before);
+        measured.quality.landmark_mean_after_mm = Some(after);
     }
-    (quality, residuals)
+    (measured, residuals)
 }
 
 /// Takes the source: a segmentation is not needed once its depth is known.
@@ -245,8 +248,15 @@ fn patch_depth(
     }
 }
 
-fn plausibility(quality: &Quality) -> Vec<String> {
+fn plausibility(measured: &Measured) -> Vec<String> {
+    let quality = &measured.quality;
     let mut warnings = Vec::new();
+    if measured.emptied_share >= MANY_EMPTIED {
+        warnings.push(format!(
+"{} voxels in the template's cortex ({:.1} % of the patch's) would come from beyond the faces of the patch's image: nothing is carried there",
+            measured.emptied, 100.0 * measured.emptied_share
+        ));
+    }
     if quality.depth_residual_after >= quality.depth_residual_before {
         warnings.push(format!(
             "the depth maps do not match better after the registration ({:.3}) than before ({:.3}): check placement and segmentation",

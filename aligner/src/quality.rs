@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use crate::{
     affine::Affine,
     field::DisplacementField,
+    grid::Grid,
     resample::{Cell, inside},
     transform,
     volume::Volume,
@@ -42,6 +43,7 @@ struct Sums {
     after: f64,
     displacement: f64,
     largest_displacement: f64,
+    emptied: u64,
 }
 
 impl Sums {
@@ -54,24 +56,38 @@ impl Sums {
             after: self.after + other.after,
             displacement: self.displacement + other.displacement,
             largest_displacement: self.largest_displacement.max(other.largest_displacement),
+            emptied: self.emptied + other.emptied,
         }
     }
 }
 
-/// Measures a result. Landmark figures are filled in by [`crate::landmarks`].
-pub fn measure(subject: &Subject) -> Quality {
+/// What a result is worth.
+pub struct Measured {
+    /// The figures of the report. Those of landmarks are filled in by [`crate::landmarks`].
+    pub quality: Quality,
+    /// Voxels of the patch's grid that lie in the template's cortex, but that the map takes from beyond the
+    /// patch's image: nothing is carried there.
+    pub emptied: u64,
+    /// The same as a share of the patch's cortex.
+    pub emptied_share: f64,
+}
+
+/// Measures a result.
+pub fn measure(subject: &Subject) -> Measured {
     let [nx, ny, nz] = subject.depth.grid.shape;
+    let to_voxel = |grid: &Grid| grid.voxel_to_world.inverse();
+    let maps = Maps {
+        to_patch_voxel: to_voxel(&subject.depth.grid),
+        to_template_voxel: to_voxel(&subject.template.grid)
+            .map(|map| map.after(&subject.patch_to_template)),
+    };
     // One block per plane, summed in order: the same sum for any number of threads.
-    let to_template = subject.template.grid.voxel_to_world.inverse();
-    let to_template = to_template.map(|map| map.after(&subject.patch_to_template));
     let planes: Vec<Sums> = (0..nz)
         .into_par_iter()
         .map(|z| {
             (0..ny)
                 .flat_map(|y| (0..nx).map(move |x| [x, y, z]))
-                .fold(Sums::default(), |sums, at| {
-                    voxel(subject, to_template.as_ref(), at, sums)
-                })
+                .fold(Sums::default(), |sums, at| voxel(subject, &maps, at, sums))
         })
         .collect();
     let sums = planes.into_iter().fold(Sums::default(), Sums::plus);
@@ -80,7 +96,7 @@ pub fn measure(subject: &Subject) -> Quality {
     let inverse = transform::corner_jacobian(subject.inverse);
     let (consistency_mean, consistency_max) =
         transform::compose_residual(subject.forward, subject.inverse);
-    Quality {
+    let quality = Quality {
         depth_residual_before: mean(sums.before, sums.used).sqrt(),
         depth_residual_after: mean(sums.after, sums.used).sqrt(),
         overlap: mean(sums.inside as f64, sums.cortex),
@@ -95,20 +111,39 @@ pub fn measure(subject: &Subject) -> Quality {
         displacement_max_mm: sums.largest_displacement,
         landmark_mean_before_mm: None,
         landmark_mean_after_mm: None,
+    };
+    Measured {
+        quality,
+        emptied: sums.emptied,
+        emptied_share: mean(sums.emptied as f64, sums.cortex),
     }
 }
 
-/// Adds a voxel. `to_template`: patch physical space → voxel of the template.
-fn voxel(
-    subject: &Subject,
-    to_template: Option<&Affine>,
-    [x, y, z]: [usize; 3],
-    mut sums: Sums,
-) -> Sums {
+/// From patch physical space to voxels; `None` if a grid is singular.
+struct Maps {
+    to_patch_voxel: Option<Affine>,
+    to_template_voxel: Option<Affine>,
+}
+
+/// Adds a voxel.
+fn voxel(subject: &Subject, maps: &Maps, [x, y, z]: [usize; 3], mut sums: Sums) -> Sums {
     let grid = &subject.depth.grid;
     let index = x + grid.shape[0] * (y + grid.shape[1] * z);
-    let u: [f64; 3] =
-        std::array::from_fn(|axis| f64::from(subject.forward.components[axis][index]));
+    let point = grid.voxel_to_world.apply([x as f64, y as f64, z as f64]);
+    let vector = |field: &DisplacementField| -> [f64; 3] {
+        std::array::from_fn(|axis| f64::from(field.components[axis][index]))
+    };
+    let plus = |u: [f64; 3]| std::array::from_fn(|axis| point[axis] + u[axis]);
+    let template = subject.template;
+    let at = |patch_mm| template_at(template, maps.to_template_voxel.as_ref()?.apply(patch_mm));
+    let source = plus(vector(subject.inverse));
+    let leaves = |map: &Affine| !inside(map.apply(source), grid.shape);
+    if maps.to_patch_voxel.as_ref().is_some_and(leaves)
+        && at(point).is_some_and(|depth| CORTEX.contains(&(depth as f32)))
+    {
+        sums.emptied += 1;
+    }
+    let u = vector(subject.forward);
     let length = (u[0] * u[0] + u[1] * u[1] + u[2] * u[2]).sqrt();
     sums.largest_displacement = sums.largest_displacement.max(length);
     let depth = subject.depth.values()[index];
@@ -117,11 +152,7 @@ fn voxel(
     }
     sums.cortex += 1;
     sums.displacement += length;
-    let point = grid.voxel_to_world.apply([x as f64, y as f64, z as f64]);
-    let moved = std::array::from_fn(|axis| point[axis] + u[axis]);
-    let template = subject.template;
-    let at = |patch_mm| template_at(template, to_template?.apply(patch_mm));
-    let (before, after) = (at(point), at(moved));
+    let (before, after) = (at(point), at(plus(u)));
     sums.inside += u64::from(before.is_some());
     let known = subject
         .validity
@@ -138,4 +169,37 @@ fn voxel(
 fn template_at(template: &Volume<f32>, position: [f64; 3]) -> Option<f64> {
     inside(position, template.grid.shape)
         .then(|| Cell::clamped(position, template.grid.shape).linear(template.values()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cortex_that_would_come_from_beyond_the_patch_is_counted() {
+        let grid = Grid {
+            shape: [10, 6, 5],
+            voxel_to_world: Affine::scaling([0.5; 3]),
+        };
+        // Depth rises along y from 0 to 1: four of the six rows are cortex.
+        let depth = Volume::from_fn(grid, |(_, y, _)| y as f32 / 5.0);
+        let measured = |shift_mm: f32| {
+            let [mut forward, mut inverse] = [(); 2].map(|()| DisplacementField::zero(grid));
+            forward.components[0].fill(-shift_mm);
+            inverse.components[0].fill(shift_mm);
+            measure(&Subject {
+                depth: &depth,
+                validity: None,
+                template: &depth,
+                patch_to_template: Affine::IDENTITY,
+                forward: &forward,
+                inverse: &inverse,
+            })
+        };
+        // By 3.2 voxels: of the last three columns, and by less than half a voxel none of the fourth.
+        let some = measured(1.6);
+        assert_eq!(some.emptied, 3 * 4 * 5);
+        assert_eq!(some.emptied_share, 0.3);
+        assert_eq!(measured(0.2).emptied, 0);
+    }
 }
