@@ -8,7 +8,10 @@ use crate::{
     error::Error,
     grid::Grid,
     inputs::Inputs,
-    io::nifti::{self, Crop, StoredImage},
+    io::{
+        atomic::file_name,
+        nifti::{self, Crop, StoredImage},
+    },
     job::{DepthJob, Job},
     memory::{self, Plan},
     placement, segmentation,
@@ -41,6 +44,10 @@ pub struct Loaded {
 
 /// Values this far outside 0 to 1 are rounding; beyond, the file is no depth map.
 const DEPTH_TOLERANCE: f32 = 0.01;
+/// Depth from which on a voxel counts as white matter.
+const WHITE: f32 = 0.999;
+/// A depth map has less of it only if the patch hardly reaches the white matter.
+const FEWEST_WHITE: f64 = 0.001;
 /// Reflections are legal, but rarely meant.
 const MIRRORED: &str = "the placement mirrors the patch (left becomes right in physical space): fine if the patch's header has the wrong handedness, or the placement was made with a reflection; else the sign of one axis of the matrix is wrong";
 /// Distance at which two viewer spaces count as different, in voxels.
@@ -144,6 +151,10 @@ fn load_depth(job: &DepthJob, inputs: &mut Inputs) -> Result<PatchDepth, Error> 
             clamp_depth(read.volume.values_mut()).map_err(|problem| {
                 Error::Geometry(format!("depth map `{}`: {problem}", path.display()))
             })?;
+            if let Some(doubt) = doubt_depth(read.volume.values()) {
+                let warning = format!("depth map `{}`: {doubt}", file_name(path));
+                inputs.warnings.push(warning);
+            }
             Ok(PatchDepth::Map(read.volume))
         }
     }
@@ -167,6 +178,18 @@ fn clamp_depth(values: &mut [f32]) -> Result<(), String> {
         .iter_mut()
         .for_each(|value| *value = value.clamp(0.0, 1.0));
     Ok(())
+}
+
+/// Says what an image that was scaled to 0 to 1 looks like in place of a depth map: its brightest
+/// voxel alone is 1.
+fn doubt_depth(values: &[f32]) -> Option<String> {
+    let white = values.iter().filter(|value| **value >= WHITE).count();
+    ((white as f64) < FEWEST_WHITE * values.len() as f64).then(|| {
+        format!(
+            "only {white} of {} voxels are 1, as all of the white matter is in a depth map: is it one?",
+            values.len()
+        )
+    })
 }
 
 /// The same position must mean the same voxel place in every volume of the patch.
@@ -361,4 +384,18 @@ pub fn crop_between(low: [f64; 3], high: [f64; 3], shape: [usize; 3]) -> Option<
         crop.shape[axis] = (end - start) as usize + 1;
     }
     Some(crop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_scaled_to_0_to_1_is_doubted_as_a_depth_map() {
+        let mut image: Vec<f32> = (0..5000).map(|i| (i % 997) as f32 / 1000.0).collect();
+        image[17] = 1.0;
+        assert!(doubt_depth(&image).unwrap().starts_with("only 1 of 5000"));
+        image[4000..4005].fill(1.0);
+        assert_eq!(doubt_depth(&image), None);
+    }
 }

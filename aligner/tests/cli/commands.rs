@@ -145,6 +145,7 @@ fn depth_then_register_agrees_with_the_whole_request() {
             .starts_with("aligner register --fixed FILE")
     );
     assert!(register.quality.depth_residual_after < 0.5 * register.quality.depth_residual_before);
+    assert_eq!(register.warnings, Vec::<String>::new());
     assert_eq!(
         files(&path("reg")).keys().collect::<Vec<_>>(),
         [
