@@ -99,7 +99,7 @@ fn medians(names: [&str; 2], runs: usize) -> [Cost; 2] {
     })
 }
 
-/// Median seconds until two runs are done that begin together and share nothing but the machine.
+/// Seconds of the slower of two runs that begin together and share nothing but the machine; their median.
 fn side_by_side(name: &str) -> f64 {
     let both = || {
         std::thread::scope(|scope| {

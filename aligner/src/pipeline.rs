@@ -253,7 +253,7 @@ fn plausibility(measured: &Measured) -> Vec<String> {
     let mut warnings = Vec::new();
     if measured.emptied_share >= MANY_EMPTIED {
         warnings.push(format!(
-"{} voxels in the template's cortex ({:.1} % of the patch's) would come from beyond the faces of the patch's image: nothing is carried there",
+            "{} voxels in the template's cortex ({:.1} % of the patch's) would come from beyond the faces of the patch's image: nothing is carried there",
             measured.emptied, 100.0 * measured.emptied_share
         ));
     }

@@ -76,7 +76,7 @@ pub struct Measured {
 pub fn measure(subject: &Subject) -> Measured {
     let [nx, ny, nz] = subject.depth.grid.shape;
     let to_voxel = |grid: &Grid| grid.voxel_to_world.inverse();
-    let maps = Maps {
+    let maps = VoxelMaps {
         to_patch_voxel: to_voxel(&subject.depth.grid),
         to_template_voxel: to_voxel(&subject.template.grid)
             .map(|map| map.after(&subject.patch_to_template)),
@@ -120,13 +120,13 @@ pub fn measure(subject: &Subject) -> Measured {
 }
 
 /// From patch physical space to voxels; `None` if a grid is singular.
-struct Maps {
+struct VoxelMaps {
     to_patch_voxel: Option<Affine>,
     to_template_voxel: Option<Affine>,
 }
 
 /// Adds a voxel.
-fn voxel(subject: &Subject, maps: &Maps, [x, y, z]: [usize; 3], mut sums: Sums) -> Sums {
+fn voxel(subject: &Subject, maps: &VoxelMaps, [x, y, z]: [usize; 3], mut sums: Sums) -> Sums {
     let grid = &subject.depth.grid;
     let index = x + grid.shape[0] * (y + grid.shape[1] * z);
     let point = grid.voxel_to_world.apply([x as f64, y as f64, z as f64]);
