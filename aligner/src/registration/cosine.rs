@@ -270,12 +270,25 @@ impl Scratch {
     }
 }
 
+/// Fields on their way through a transform, for any band. A band's transforms touch as much as they need.
+pub(super) struct Work {
+    blocks: Vec<f32>,
+    planes: Vec<f32>,
+}
+
 impl Cosines {
     pub(super) fn new(shape: [usize; 3]) -> Self {
         Self {
             shape,
             axes: shape.map(Axis::new),
         }
+    }
+
+    pub(super) fn work(&self) -> Work {
+        // Not clones of one: these stay untouched until they are written, in parallel.
+        let [blocks, planes] =
+            std::array::from_fn(|_| vec![0.0; 3 * self.shape.iter().product::<usize>()]);
+        Work { blocks, planes }
     }
 
     /// The `kept` lowest frequencies along each axis, at least one and at most all.
@@ -298,6 +311,11 @@ impl Band<'_> {
         3 * self.kept[0] * self.kept[1]
     }
 
+    /// Elements of a field of which x and y are transformed.
+    fn size_along_z(&self) -> usize {
+        self.kept_slab() * self.cosines.shape[2]
+    }
+
     /// Elements of a spectrum.
     pub(super) fn len(&self) -> usize {
         self.kept_slab() * self.kept[2]
@@ -305,7 +323,7 @@ impl Band<'_> {
 
     /// |k|² of every element of a spectrum, in the spectrum's order: (π·index / (n·cell))² summed
     /// over the axes, `cell` the size of a lattice cell.
-    pub(super) fn squared_frequency(&self, cell: [f64; 3]) -> Vec<f32> {
+    pub(super) fn squared_frequency(&self, cell: [f64; 3], all: &mut [f32]) {
         let squares: [Vec<f64>; 3] = std::array::from_fn(|axis| {
             let length = self.cosines.shape[axis] as f64 * cell[axis];
             let square = |position| {
@@ -315,7 +333,6 @@ impl Band<'_> {
             (0..self.kept[axis]).map(square).collect()
         });
         let [kx, ky, kz] = self.kept;
-        let mut all = vec![0.0; self.len()];
         all.par_chunks_mut(BLOCK * kz)
             .enumerate()
             .for_each(|(block, out)| {
@@ -329,27 +346,30 @@ impl Band<'_> {
                     }
                 }
             });
-        all
     }
 
-    /// Spectrum of a field.
-    pub(super) fn forward(&self, field: &LatticeField) -> Vec<f32> {
-        let mut spectrum = vec![0.0; self.len()];
-        let mut planes = vec![0.0; self.kept_slab() * self.cosines.shape[2]];
+    /// Spectrum of a field, given by its z-slabs.
+    pub(super) fn forward<'v>(
+        &self,
+        slabs: impl IndexedParallelIterator<Item = &'v [f32]>,
+        work: &mut Work,
+        spectrum: &mut [f32],
+    ) {
+        let planes = &mut work.planes[..self.size_along_z()];
         planes
             .par_chunks_mut(self.kept_slab())
-            .zip(field.values.par_chunks(self.slab()))
+            .zip(slabs)
             .for_each_init(Scratch::default, |scratch, (out, values)| {
                 self.forward_planes(values, out, scratch);
             });
-        self.forward_z(&planes, &mut spectrum);
-        spectrum
+        self.forward_z(planes, spectrum);
     }
 
     /// The field with a spectrum.
-    pub(super) fn back(&self, spectrum: &[f32]) -> LatticeField {
-        let mut blocks = vec![0.0; self.kept_slab() * self.cosines.shape[2]];
-        self.back_z(spectrum, &mut blocks);
+    pub(super) fn back(&self, spectrum: &[f32], work: &mut Work) -> LatticeField {
+        let blocks = &mut work.blocks[..self.size_along_z()];
+        self.back_z(spectrum, blocks);
+        let blocks: &[f32] = blocks;
         let mut field = LatticeField::zero(self.cosines.shape);
         field
             .values
@@ -358,20 +378,11 @@ impl Band<'_> {
             .for_each_init(
                 || (vec![0.0; self.kept_slab()], Scratch::default()),
                 |(planes, scratch), (z, out)| {
-                    self.gather(&blocks, z, planes);
+                    self.gather(blocks, z, planes);
                     self.back_planes(planes, out, scratch);
                 },
             );
         field
-    }
-
-    /// Buffers for [`Band::conjugate`].
-    pub(super) fn work(&self) -> Work {
-        let size = self.kept_slab() * self.cosines.shape[2];
-        Work {
-            blocks: vec![0.0; size],
-            planes: vec![0.0; size],
-        }
     }
 
     /// `out = forward(operation(back(spectrum)))`, where `operation` changes one z-slab of the field
@@ -383,9 +394,11 @@ impl Band<'_> {
         work: &mut Work,
         out: &mut [f32],
     ) {
-        self.back_z(spectrum, &mut work.blocks);
-        let blocks: &[f32] = &work.blocks;
-        work.planes
+        let size = self.size_along_z();
+        let (blocks, planes) = (&mut work.blocks[..size], &mut work.planes[..size]);
+        self.back_z(spectrum, blocks);
+        let blocks: &[f32] = blocks;
+        planes
             .par_chunks_mut(self.kept_slab())
             .enumerate()
             .for_each_init(
@@ -397,7 +410,7 @@ impl Band<'_> {
                     self.forward_planes(slab, planes, scratch);
                 },
             );
-        self.forward_z(&work.planes, out);
+        self.forward_z(planes, out);
     }
 
     /// Along x and y, for the three planes of a slab.
@@ -482,12 +495,6 @@ impl Band<'_> {
     }
 }
 
-/// Buffers of [`Band::conjugate`].
-pub(super) struct Work {
-    blocks: Vec<f32>,
-    planes: Vec<f32>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -498,6 +505,16 @@ mod tests {
             *value = ((i * 7919) % 101) as f32 / 101.0 - 0.5;
         }
         field
+    }
+
+    fn forward(band: &Band, field: &LatticeField) -> Vec<f32> {
+        let mut spectrum = vec![0.0; band.len()];
+        band.forward(field.slabs(), &mut band.cosines.work(), &mut spectrum);
+        spectrum
+    }
+
+    fn back(band: &Band, spectrum: &[f32]) -> LatticeField {
+        band.back(spectrum, &mut band.cosines.work())
     }
 
     /// DCT-II of one component at one frequency, from the definition.
@@ -528,10 +545,10 @@ mod tests {
             let field = noisy(shape);
             let cosines = Cosines::new(shape);
             let band = cosines.band(shape);
-            let spectrum = band.forward(&field);
+            let spectrum = forward(&band, &field);
             let norm = |values: &[f32]| values.iter().map(|v| (v * v) as f64).sum::<f64>();
             assert!((norm(&spectrum) / norm(&field.values) - 1.0).abs() < 1e-5);
-            for (found, expected) in band.back(&spectrum).values.iter().zip(&field.values) {
+            for (found, expected) in back(&band, &spectrum).values.iter().zip(&field.values) {
                 assert!((found - expected).abs() < 1e-5, "{shape:?}");
             }
         }
@@ -566,7 +583,7 @@ mod tests {
             ([9, 4, 6], [1, 4, 5]),
         ] {
             let field = noisy(shape);
-            let spectrum = Cosines::new(shape).band(kept).forward(&field);
+            let spectrum = forward(&Cosines::new(shape).band(kept), &field);
             let expected = elements(kept);
             assert_eq!(spectrum.len(), expected.len());
             for (found, (component, at)) in spectrum.iter().zip(expected) {
@@ -582,9 +599,9 @@ mod tests {
         let cosines = Cosines::new(shape);
         for kept in [[4, 3, 5], [1, 1, 1], [9, 8, 6]] {
             let band = cosines.band(kept);
-            let spectrum = band.forward(&noisy(shape));
-            let within = band.back(&spectrum);
-            for (again, before) in band.forward(&within).iter().zip(&spectrum) {
+            let spectrum = forward(&band, &noisy(shape));
+            let within = back(&band, &spectrum);
+            for (again, before) in forward(&band, &within).iter().zip(&spectrum) {
                 assert!((again - before).abs() < 1e-5, "{kept:?}");
             }
             let norm = |values: &[f32]| values.iter().map(|v| (v * v) as f64).sum::<f64>();
@@ -596,7 +613,10 @@ mod tests {
     fn frequencies_are_listed_in_the_order_of_the_spectrum() {
         let (shape, kept) = ([6, 8, 10], [6, 5, 7]);
         let cell = [0.5, 1.0, 2.0];
-        let found = Cosines::new(shape).band(kept).squared_frequency(cell);
+        let cosines = Cosines::new(shape);
+        let band = cosines.band(kept);
+        let mut found = vec![0.0; band.len()];
+        band.squared_frequency(cell, &mut found);
         for (found, (_, at)) in found.iter().zip(elements(kept)) {
             let expected: f64 = (0..3)
                 .map(|axis| {
@@ -615,14 +635,14 @@ mod tests {
         let scale = |z: usize, slab: &mut [f32]| slab.iter_mut().for_each(|v| *v *= z as f32);
         for kept in [shape, [4, 5, 3]] {
             let band = cosines.band(kept);
-            let spectrum = band.forward(&noisy(shape));
+            let spectrum = forward(&band, &noisy(shape));
             let mut found = vec![0.0; spectrum.len()];
-            band.conjugate(&spectrum, scale, &mut band.work(), &mut found);
-            let mut field = band.back(&spectrum);
+            band.conjugate(&spectrum, scale, &mut cosines.work(), &mut found);
+            let mut field = back(&band, &spectrum);
             for (z, slab) in field.values.chunks_exact_mut(3 * 42).enumerate() {
                 scale(z, slab);
             }
-            for (found, expected) in found.iter().zip(band.forward(&field)) {
+            for (found, expected) in found.iter().zip(forward(&band, &field)) {
                 assert!((found - expected).abs() < 1e-5, "{kept:?}");
             }
         }

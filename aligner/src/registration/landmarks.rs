@@ -196,6 +196,8 @@ fn deposit(
 
 #[cfg(test)]
 mod tests {
+    use rayon::iter::ParallelIterator;
+
     use super::*;
     use crate::{
         affine::Affine,
@@ -238,9 +240,9 @@ mod tests {
             let still = LatticeField::zero(FRAME.lattice);
             // As strong as a cell is large: a pull of one voxel adds up to 1.
             landmarks.add(&mut equations, &still, &FRAME, 27.0);
-            let force = equations.right_side();
+            let force: Vec<f32> = equations.right_side().flatten().copied().collect();
             std::array::from_fn(|axis| {
-                let planes = force.values.chunks_exact(64).skip(axis).step_by(3);
+                let planes = force.chunks_exact(64).skip(axis).step_by(3);
                 planes.flatten().sum()
             })
         };

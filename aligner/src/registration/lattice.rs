@@ -4,7 +4,7 @@
 //! Between centres values are cubic B-splines *through* the lattice values, mirrored at the border
 //! (Unser, Aldroubi, Eden 1993).
 
-use rayon::prelude::*;
+use rayon::{prelude::*, slice::Chunks};
 
 use super::sum::dot;
 use crate::wide::wide;
@@ -33,6 +33,11 @@ impl LatticeField {
     /// Elements of one component in one slab.
     pub(super) fn plane(&self) -> usize {
         self.shape[0] * self.shape[1]
+    }
+
+    /// All three components of one z after the other.
+    pub(super) fn slabs(&self) -> Chunks<'_, f32> {
+        self.values.par_chunks(3 * self.plane())
     }
 
     /// The array from a component's first element on, for a locator with slabs of `3·plane`.

@@ -246,7 +246,7 @@ impl<'a> LevelSolver<'a> {
     }
 
     /// The next change of the velocity, at most a voxel long, and its root mean square.
-    fn step(&self, residual: f64, velocity: &LatticeField) -> (LatticeField, f64) {
+    fn step(&mut self, residual: f64, velocity: &LatticeField) -> (LatticeField, f64) {
         let weight = self.setting.smoothness(residual, velocity.mean_square());
         let mut change = self.solver.solve(&self.equations, weight, velocity);
         let longest = change.max_square([1.0; 3]).sqrt();
@@ -285,6 +285,8 @@ pub(super) fn lattice_shape(grid: [usize; 3], block: usize) -> [usize; 3] {
 
 #[cfg(test)]
 mod tests {
+    use rayon::iter::ParallelIterator;
+
     use super::*;
     use crate::registration::sum::dot;
     use crate::{affine::Affine, grid::Grid, registration::RegistrationInput, volume::Volume};
@@ -388,7 +390,7 @@ mod tests {
         let lattice = lattice_shape(SHAPE, 3);
         let mut none = Landmarks::new(&problem, parameters.landmark_mode);
         let residual = solver.linearise(&LatticeField::zero(lattice), &mut none);
-        let force = solver.equations.right_side();
+        let force: Vec<f32> = solver.equations.right_side().flatten().copied().collect();
         let slope = solver.level.cortex.mean_square_slope;
         let trust = slope_trust(&solver.warped, slope);
         let square = (parameters.levels[2].robust_scale * residual).powi(2);
@@ -403,7 +405,7 @@ mod tests {
             let step = 0.02;
             let numeric = (energy_at(step) - energy_at(-step)) / (2.0 * step as f64);
             // Cells hold means over 27 voxels each.
-            let predicted = -27.0 * dot(&force.values, &towards.values);
+            let predicted = -27.0 * dot(&force, &towards.values);
             // What remains: one vector for all voxels of a cell, and linear interpolation.
             assert!(
                 (numeric - predicted).abs() < 0.002 * predicted.abs(),

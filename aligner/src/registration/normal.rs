@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::{lattice::LatticeField, warped::Warped};
+use super::warped::Warped;
 use crate::wide::wide;
 
 /// Right side (3) and upper triangle of the matrix (6: xx, xy, xz, yy, yz, zz).
@@ -86,14 +86,12 @@ impl NormalEquations {
         }
     }
 
-    /// b as a field.
-    pub(super) fn right_side(&self) -> LatticeField {
-        let mut field = LatticeField::zero(self.shape);
+    /// b as a field, by its z-slabs.
+    pub(super) fn right_side(&self) -> impl IndexedParallelIterator<Item = &[f32]> {
         let plane = self.plane();
-        let slabs = self.values.par_chunks(TERMS * plane);
-        let targets = field.values.par_chunks_mut(3 * plane).zip(slabs);
-        targets.for_each(|(out, slab)| out.copy_from_slice(&slab[..3 * plane]));
-        field
+        self.values
+            .par_chunks(TERMS * plane)
+            .map(move |slab| &slab[..3 * plane])
     }
 
     /// Mean over cells of a third of A's trace.

@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use super::{
-    cosine::{Band, Cosines},
+    cosine::{Cosines, Work},
     lattice::LatticeField,
     normal::NormalEquations,
     sum::{BLOCK, dot_block, sum},
@@ -35,13 +35,32 @@ pub(super) struct Solver {
     cell: [f64; 3],
     length: f64,
     steps: u32,
+    vectors: Vectors,
+}
+
+/// Vectors of one solution, kept for the next: taking them from the system anew, page by page, costs more
+/// than the sums on them. A band uses the first part of each.
+struct Vectors {
+    smoothness: Vec<f32>,
+    before: Vec<f32>,
+    iterate: [Vec<f32>; 5],
+    work: Work,
 }
 
 impl Solver {
     /// `cell` and `length` (of smoothness) in the same unit; at most `steps` steps per solution.
     pub(super) fn new(shape: [usize; 3], cell: [f64; 3], length: f64, steps: u32) -> Self {
+        let cosines = Cosines::new(shape);
+        // Not clones of one: these stay untouched until they are written, in parallel.
+        let vector = || vec![0.0; 3 * shape.iter().product::<usize>()];
         Self {
-            cosines: Cosines::new(shape),
+            vectors: Vectors {
+                smoothness: vector(),
+                before: vector(),
+                iterate: std::array::from_fn(|_| vector()),
+                work: cosines.work(),
+            },
+            cosines,
             shape,
             cell,
             length,
@@ -49,99 +68,79 @@ impl Solver {
         }
     }
 
-    /// Replaces squared frequencies by λR, R = (1 − ℓ²/6·Δ)³: close to the Gaussian energy exp(ℓ²k²/2),
-    /// but bounded in growth.
-    fn stiffen(&self, squared_frequencies: &mut [f32], weight: f64) {
-        let (scale, weight) = ((self.length * self.length / 6.0) as f32, weight as f32);
-        squared_frequencies.par_iter_mut().for_each(|value| {
-            let base = 1.0 + scale * *value;
-            *value = weight * (base * base * base);
-        });
-    }
-
-    /// The frequencies at which R stays below `limit` along each axis.
-    fn band(&self, limit: f64) -> Band<'_> {
+    /// How many frequencies R stays below `limit` at, along each axis.
+    fn kept(&self, limit: f64) -> [usize; 3] {
         let highest = (6.0 * (limit.cbrt() - 1.0).max(0.0)).sqrt() / self.length;
-        self.cosines.band(std::array::from_fn(|axis| {
+        std::array::from_fn(|axis| {
             let length = self.shape[axis] as f64 * self.cell[axis];
             (highest * length / std::f64::consts::PI) as usize + 1
-        }))
+        })
     }
 
     /// The change d of `velocity`; `weight` is λ.
     pub(super) fn solve(
-        &self,
+        &mut self,
         equations: &NormalEquations,
         weight: f64,
         velocity: &LatticeField,
     ) -> LatticeField {
         let mean = equations.mean_diagonal();
-        let band = self.band(BAND_LIMIT * mean / weight);
-        let mut smoothness = band.squared_frequency(self.cell);
-        self.stiffen(&mut smoothness, weight);
-        let before = band.forward(velocity);
-        let mut right = band.forward(&equations.right_side());
-        zip3(&mut right, &before, &smoothness, |r, v, s| *r -= s * v);
-        let mut after = self.conjugate_gradients(&band, equations, &smoothness, mean, right);
-        zip2(&mut after, &before, |a, b| *a += b);
-        let mut change = band.back(&after);
+        let band = self.cosines.band(self.kept(BAND_LIMIT * mean / weight));
+        let Vectors {
+            smoothness,
+            before,
+            iterate,
+            work,
+        } = &mut self.vectors;
+        let smoothness = &mut smoothness[..band.len()];
+        band.squared_frequency(self.cell, smoothness);
+        stiffen(smoothness, self.length, weight);
+        let before = &mut before[..band.len()];
+        band.forward(velocity.slabs(), work, before);
+        let mut iterate = Iterate::start(iterate, band.len());
+        band.forward(equations.right_side(), work, iterate.residual);
+        zip3(iterate.residual, before, smoothness, |r, v, s| *r -= s * v);
+        let multiply = |direction: &[f32], image: &mut [f32]| {
+            let multiply = |z, slab: &mut [f32]| equations.multiply(z, slab);
+            band.conjugate(direction, multiply, work, image);
+        };
+        iterate.run(multiply, smoothness, mean as f32, self.steps);
+        zip2(iterate.solution, before, |a, b| *a += b);
+        let mut change = band.back(iterate.solution, work);
         zip2(&mut change.values, &velocity.values, |c, v| *c -= v);
         change
     }
-
-    /// Solves (A + `smoothness`)·d = `residual` in the band.
-    fn conjugate_gradients(
-        &self,
-        band: &Band,
-        equations: &NormalEquations,
-        smoothness: &[f32],
-        mean: f64,
-        residual: Vec<f32>,
-    ) -> Vec<f32> {
-        let mean = mean as f32;
-        let mut iterate = Iterate::new(residual);
-        let mut work = band.work();
-        let mut product = iterate.advance(0.0, smoothness, mean);
-        let first = product;
-        let (mut share, mut gained) = (0.0, 0.0);
-        for _ in 0..self.steps {
-            iterate.turn(share);
-            let multiply = |z, slab: &mut [f32]| equations.multiply(z, slab);
-            band.conjugate(&iterate.direction, multiply, &mut work, &mut iterate.image);
-            let curvature = iterate.add_smoothness(smoothness);
-            // Zero right side: nothing to do. The negation also catches a NaN.
-            if !(product > 0.0 && curvature > 0.0) {
-                break;
-            }
-            let next = iterate.advance((product / curvature) as f32, smoothness, mean);
-            let gain = product * product / curvature;
-            gained += gain;
-            if next < REDUCTION * first || gain < LEAST_GAIN * gained {
-                break;
-            }
-            share = (next / product) as f32;
-            product = next;
-        }
-        iterate.solution
-    }
 }
 
-/// Vectors of the conjugate gradients. Every method is one pass over them.
-struct Iterate {
-    solution: Vec<f32>,
-    residual: Vec<f32>,
+/// Replaces squared frequencies by λR, R = (1 − ℓ²/6·Δ)³: close to the Gaussian energy exp(ℓ²k²/2),
+/// but bounded in growth. `length` is ℓ, `weight` λ.
+fn stiffen(squared_frequencies: &mut [f32], length: f64, weight: f64) {
+    let (scale, weight) = ((length * length / 6.0) as f32, weight as f32);
+    squared_frequencies.par_iter_mut().for_each(|value| {
+        let base = 1.0 + scale * *value;
+        *value = weight * (base * base * base);
+    });
+}
+
+/// Vectors of the conjugate gradients. Every method but [`Iterate::run`] is one pass over them.
+struct Iterate<'a> {
+    solution: &'a mut [f32],
+    residual: &'a mut [f32],
     /// P⁻¹ times the residual.
-    conditioned: Vec<f32>,
-    direction: Vec<f32>,
+    conditioned: &'a mut [f32],
+    direction: &'a mut [f32],
     /// (A + λR) times the direction.
-    image: Vec<f32>,
+    image: &'a mut [f32],
 }
 
-impl Iterate {
-    fn new(residual: Vec<f32>) -> Self {
-        // Not clones of one: these stay untouched until they are written, in parallel.
-        let [solution, conditioned, direction, image] =
-            std::array::from_fn(|_| vec![0.0; residual.len()]);
+impl<'a> Iterate<'a> {
+    /// From the solution 0; the residual is yet to be set.
+    fn start(vectors: &'a mut [Vec<f32>; 5], len: usize) -> Self {
+        let [solution, residual, conditioned, direction, image] =
+            vectors.each_mut().map(|vector| &mut vector[..len]);
+        for vector in [&mut *solution, direction, image] {
+            vector.par_chunks_mut(BLOCK).for_each(|part| part.fill(0.0));
+        }
         Self {
             solution,
             residual,
@@ -151,9 +150,40 @@ impl Iterate {
         }
     }
 
+    /// Solves (A + `smoothness`)·d = residual; `multiply` sets its second argument to A times the first,
+    /// whose diagonal has the mean `mean`.
+    fn run(
+        &mut self,
+        mut multiply: impl FnMut(&[f32], &mut [f32]),
+        smoothness: &[f32],
+        mean: f32,
+        steps: u32,
+    ) {
+        let mut product = self.advance(0.0, smoothness, mean);
+        let first = product;
+        let (mut share, mut gained) = (0.0, 0.0);
+        for _ in 0..steps {
+            self.turn(share);
+            multiply(self.direction, self.image);
+            let curvature = self.add_smoothness(smoothness);
+            // Zero right side: nothing to do. The negation also catches a NaN.
+            if !(product > 0.0 && curvature > 0.0) {
+                break;
+            }
+            let next = self.advance((product / curvature) as f32, smoothness, mean);
+            let gain = product * product / curvature;
+            gained += gain;
+            if next < REDUCTION * first || gain < LEAST_GAIN * gained {
+                break;
+            }
+            share = (next / product) as f32;
+            product = next;
+        }
+    }
+
     /// The next direction: the conditioned residual and a share of the last direction.
     fn turn(&mut self, share: f32) {
-        zip2(&mut self.direction, &self.conditioned, |d, c| {
+        zip2(self.direction, self.conditioned, |d, c| {
             *d = c + share * *d;
         });
     }
@@ -254,7 +284,7 @@ mod tests {
             equations.add_point(cell, weight, [(i % 5) as f32 - 2.0, 0.3, (i % 3) as f32]);
         }
         let (weight, steps) = (0.05, 100);
-        let solver = Solver::new(shape, [1.0, 1.2, 0.9], 2.0, steps);
+        let mut solver = Solver::new(shape, [1.0, 1.2, 0.9], 2.0, steps);
         let mut before = LatticeField::zero(shape);
         for (i, value) in before.values.iter_mut().enumerate() {
             *value = ((i * 7) % 11) as f32 / 110.0;
@@ -268,13 +298,16 @@ mod tests {
             equations.multiply(z, slab);
         }
         let band = solver.cosines.band(shape);
-        let mut total = band.forward(&left);
+        let mut work = solver.cosines.work();
+        let [mut total, mut after, mut smoothness, mut right] =
+            [(); 4].map(|()| vec![0.0; band.len()]);
+        band.forward(left.slabs(), &mut work, &mut total);
         zip2(&mut before.values, &change.values, |a, b| *a += b);
-        let after = band.forward(&before);
-        let mut smoothness = band.squared_frequency(solver.cell);
-        solver.stiffen(&mut smoothness, weight);
+        band.forward(before.slabs(), &mut work, &mut after);
+        band.squared_frequency(solver.cell, &mut smoothness);
+        stiffen(&mut smoothness, solver.length, weight);
         zip3(&mut total, &after, &smoothness, |t, a, s| *t += s * a);
-        let right = band.forward(&equations.right_side());
+        band.forward(equations.right_side(), &mut work, &mut right);
         let size = |values: &[f32]| dot(values, values).sqrt();
         let error: Vec<f32> = total.iter().zip(&right).map(|(a, b)| a - b).collect();
         // Conjugate gradients end when the preconditioned square has fallen to a thousandth.
@@ -289,7 +322,7 @@ mod tests {
     #[test]
     fn no_force_gives_no_change() {
         let shape = [4, 4, 4];
-        let solver = Solver::new(shape, [1.0; 3], 2.0, 12);
+        let mut solver = Solver::new(shape, [1.0; 3], 2.0, 12);
         let rest = LatticeField::zero(shape);
         let change = solver.solve(&NormalEquations::zero(shape), 0.1, &rest);
         assert!(change.values.iter().all(|value| *value == 0.0));

@@ -41,7 +41,10 @@ pub fn corner_jacobian(field: &DisplacementField) -> CornerJacobian {
     }
     let slabs: Vec<CornerJacobian> = (0..field.grid.shape[2] - 1)
         .into_par_iter()
-        .map(|z| slab(field, &world_to_voxel, z))
+        .map_init(Planes::default, |planes, z| {
+            planes.move_to(field, &world_to_voxel, z);
+            slab(&planes.values, field.grid.shape)
+        })
         .collect();
     slabs.into_iter().fold(whole, |a, b| CornerJacobian {
         min: a.min.min(b.min),
@@ -56,13 +59,30 @@ const LANES: usize = 8;
 /// Displacements of one plane of voxels in voxels, by component.
 type Plane = [Vec<f32>; 3];
 
-/// The cells between planes z and z + 1.
-fn slab(field: &DisplacementField, world_to_voxel: &Affine, z: usize) -> CornerJacobian {
-    let [nx, ny, _] = field.grid.shape;
-    let planes = [
-        plane_in_voxels(field, world_to_voxel, z),
-        plane_in_voxels(field, world_to_voxel, z + 1),
-    ];
+/// Two planes that lie on each other, in the buffers of the two before.
+#[derive(Default)]
+struct Planes {
+    values: [Plane; 2],
+    /// z of the upper one.
+    upper: Option<usize>,
+}
+
+impl Planes {
+    /// Planes z and z + 1.
+    fn move_to(&mut self, field: &DisplacementField, world_to_voxel: &Affine, z: usize) {
+        let [lower, upper] = &mut self.values;
+        if self.upper == Some(z) {
+            std::mem::swap(lower, upper);
+        } else {
+            plane_in_voxels(field, world_to_voxel, z, lower);
+        }
+        plane_in_voxels(field, world_to_voxel, z + 1, upper);
+        self.upper = Some(z + 1);
+    }
+}
+
+/// The cells between two planes.
+fn slab(planes: &[Plane; 2], [nx, ny, _]: [usize; 3]) -> CornerJacobian {
     let mut result = CornerJacobian {
         min: f64::INFINITY,
         max: f64::NEG_INFINITY,
@@ -75,9 +95,9 @@ fn slab(field: &DisplacementField, world_to_voxel: &Affine, z: usize) -> CornerJ
                 let mut x = 0;
                 while x < nx - 1 {
                     x += if x + LANES < nx {
-                        cells::<LANES>(&planes, nx, [x, y], &mut result)
+                        cells::<LANES>(planes, nx, [x, y], &mut result)
                     } else {
-                        cells::<1>(&planes, nx, [x, y], &mut result)
+                        cells::<1>(planes, nx, [x, y], &mut result)
                     };
                 }
             }
@@ -86,20 +106,18 @@ fn slab(field: &DisplacementField, world_to_voxel: &Affine, z: usize) -> CornerJ
     result
 }
 
-fn plane_in_voxels(field: &DisplacementField, to_voxel: &Affine, z: usize) -> Plane {
+fn plane_in_voxels(field: &DisplacementField, to_voxel: &Affine, z: usize, out: &mut Plane) {
     let plane = field.grid.shape[0] * field.grid.shape[1];
     let m = to_voxel.linear().map(|row| row.map(|value| value as f32));
-    let parts = field
+    let [u, v, w] = field
         .components
         .each_ref()
         .map(|component| &component[z * plane..(z + 1) * plane]);
-    m.map(|row| {
-        let [u, v, w] = parts;
+    for (row, out) in m.iter().zip(out) {
         let vectors = u.iter().zip(v).zip(w);
-        vectors
-            .map(|((u, v), w)| row[0] * u + row[1] * v + row[2] * w)
-            .collect()
-    })
+        out.clear();
+        out.extend(vectors.map(|((u, v), w)| row[0] * u + row[1] * v + row[2] * w));
+    }
 }
 
 /// Adds N cells in a row along x to `result`; returns N.
