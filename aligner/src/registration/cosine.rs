@@ -366,11 +366,10 @@ impl Band<'_> {
     }
 
     /// The field with a spectrum.
-    pub(super) fn back(&self, spectrum: &[f32], work: &mut Work) -> LatticeField {
+    pub(super) fn back(&self, spectrum: &[f32], work: &mut Work, field: &mut LatticeField) {
         let blocks = &mut work.blocks[..self.size_along_z()];
         self.back_z(spectrum, blocks);
         let blocks: &[f32] = blocks;
-        let mut field = LatticeField::zero(self.cosines.shape);
         field
             .values
             .par_chunks_mut(self.slab())
@@ -382,7 +381,6 @@ impl Band<'_> {
                     self.back_planes(planes, out, scratch);
                 },
             );
-        field
     }
 
     /// `out = forward(operation(back(spectrum)))`, where `operation` changes one z-slab of the field
@@ -514,7 +512,9 @@ mod tests {
     }
 
     fn back(band: &Band, spectrum: &[f32]) -> LatticeField {
-        band.back(spectrum, &mut band.cosines.work())
+        let mut field = LatticeField::zero(band.cosines.shape);
+        band.back(spectrum, &mut band.cosines.work(), &mut field);
+        field
     }
 
     /// DCT-II of one component at one frequency, from the definition.

@@ -21,6 +21,19 @@ const NO_MOTION: f32 = 1e-6;
 ///
 /// `cell[a]` is the size of a cell along axis a in the velocity's unit of length.
 pub(super) fn exponential(velocity: &LatticeField, factor: f32, cell: [f32; 3]) -> LatticeField {
+    let [mut displacement, mut spare] = [(); 2].map(|()| LatticeField::zero(velocity.shape));
+    set_exponential(&mut displacement, velocity, factor, cell, &mut spare);
+    displacement
+}
+
+/// [`exponential`] into a field that is there already, with the help of another of that shape.
+pub(super) fn set_exponential(
+    displacement: &mut LatticeField,
+    velocity: &LatticeField,
+    factor: f32,
+    cell: [f32; 3],
+    spare: &mut LatticeField,
+) {
     let longest = velocity.max_square(cell).sqrt() * factor.abs();
     let mut squarings = 0;
     if longest > NO_MOTION {
@@ -30,13 +43,11 @@ pub(super) fn exponential(velocity: &LatticeField, factor: f32, cell: [f32; 3]) 
         }
     }
     let start = cell.map(|size| factor / size / power_of_two(squarings));
-    let mut displacement = velocity.scaled_axes(start);
-    let mut next = LatticeField::zero(velocity.shape);
+    displacement.set_scaled_axes(velocity, start);
     for _ in 0..squarings {
-        square(&displacement, &mut next);
-        std::mem::swap(&mut displacement, &mut next);
+        square(displacement, spare);
+        std::mem::swap(displacement, spare);
     }
-    displacement
 }
 
 fn power_of_two(exponent: i32) -> f32 {

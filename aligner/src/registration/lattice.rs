@@ -75,18 +75,16 @@ impl LatticeField {
         });
     }
 
-    /// The field with each component multiplied by a factor of its own.
-    pub(super) fn scaled_axes(&self, factors: [f32; 3]) -> Self {
+    /// Becomes another field of its shape with each component multiplied by a factor of its own.
+    pub(super) fn set_scaled_axes(&mut self, field: &Self, factors: [f32; 3]) {
         let plane = self.plane();
-        let mut scaled = Self::zero(self.shape);
-        let planes = scaled.values.par_chunks_mut(plane);
-        let planes = planes.zip(self.values.par_chunks(plane)).enumerate();
+        let planes = self.values.par_chunks_mut(plane);
+        let planes = planes.zip(field.values.par_chunks(plane)).enumerate();
         planes.for_each(|(index, (scaled, values))| {
             for (scaled, value) in scaled.iter_mut().zip(values) {
                 *scaled = value * factors[index % 3];
             }
         });
-        scaled
     }
 
     /// Adds another field on the same lattice.
@@ -106,8 +104,14 @@ impl LatticeField {
         dot(&self.values, &self.values) / (self.values.len() / 3).max(1) as f64
     }
 
-    /// Replaces lattice values by the coefficients of the B-spline through them.
+    /// The coefficients of the B-spline through the lattice values.
     pub(super) fn into_coefficients(mut self) -> Self {
+        self.become_coefficients();
+        self
+    }
+
+    /// [`Self::into_coefficients`] in place.
+    pub(super) fn become_coefficients(&mut self) {
         let [nx, ny, nz] = self.shape;
         let plane = self.plane();
         let [along_x, along_y, along_z] = self.shape.map(Prefilter::new);
@@ -119,7 +123,6 @@ impl LatticeField {
         });
         debug_assert_eq!(self.values.len(), 3 * nx * ny * nz);
         along_z.solve_slabs(&mut self.values);
-        self
     }
 
     /// The field on another lattice over the same volume: `cells_per_cell[a]` cells of this lattice

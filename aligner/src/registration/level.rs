@@ -9,7 +9,7 @@ use alignment_api::{EffectiveRegistration, LandmarkMode, LevelParameters, LevelR
 use super::{
     RegistrationError,
     columns::Columns,
-    exponential::exponential,
+    exponential::{exponential, set_exponential},
     landmarks::Landmarks,
     lattice::{LatticeField, Upsampler},
     normal::{NormalEquations, WeightScales},
@@ -83,15 +83,26 @@ pub(super) struct LevelSolver<'a> {
     block: usize,
     cell: [f64; 3],
     upsampler: Upsampler,
+    /// Fields that each iteration sets again.
+    flows: Flows,
     warped: Warped,
     equations: NormalEquations,
     solver: Solver,
+    /// Of the velocity, by the last step.
+    change: LatticeField,
     /// Share of the flow that warps the fixed image; the moving one gets the rest.
     fixed_share: f32,
     /// Whether columns that the image cuts may lose weight.
     judges: bool,
     /// Those that lose some, and how much of it, once the first residual has told.
     doubted: Option<(Columns, f32)>,
+}
+
+/// Displacements of the two parts of the flow.
+struct Flows {
+    forward: LatticeField,
+    backward: LatticeField,
+    spare: LatticeField,
 }
 
 impl<'a> LevelSolver<'a> {
@@ -110,6 +121,11 @@ impl<'a> LevelSolver<'a> {
             block,
             cell,
             upsampler: Upsampler::new(lattice, level.shape, [1.0 / block as f64; 3]),
+            flows: Flows {
+                forward: LatticeField::zero(lattice),
+                backward: LatticeField::zero(lattice),
+                spare: LatticeField::zero(lattice),
+            },
             warped: Warped::new(level.shape),
             equations: NormalEquations::zero(lattice),
             solver: Solver::new(
@@ -118,6 +134,7 @@ impl<'a> LevelSolver<'a> {
                 setting.problem.smoothness_length,
                 setting.parameters.conjugate_gradient_steps,
             ),
+            change: LatticeField::zero(lattice),
             fixed_share: fixed_share(f64::INFINITY),
             judges: refines && parameters.shrink_factor <= 1 && setting.problem.validity.is_none(),
             doubted: None,
@@ -139,50 +156,45 @@ impl<'a> LevelSolver<'a> {
             steps_mm: Vec::new(),
         };
         let voxel = self.level.spacing.iter().sum::<f64>() / 3.0;
-        let mut last: Option<(f64, LatticeField)> = None;
+        let mut last: Option<f64> = None;
         for iteration in 1..=self.parameters.iterations {
             let residual = self.linearise(&velocity, landmarks);
             // Landmarks may have to raise the residual of the depths.
-            if let Some((before, change)) = &mut last
-                && residual > RISE * *before
+            if let Some(before) = last
+                && residual > RISE * before
                 && !landmarks.any()
             {
-                change.scale(-0.5);
-                velocity.add(change);
+                self.change.scale(-0.5);
+                velocity.add(&self.change);
                 // Once: it may have risen only because the fixed image is blurred less.
                 last = None;
                 progress.iteration(iteration, self.parameters.iterations, residual)?;
                 continue;
             }
             self.fixed_share = fixed_share(residual);
-            let (change, step) = self.step(residual, &velocity);
+            let step = self.step(residual, &velocity);
             if !residual.is_finite() || !step.is_finite() {
                 return Err(RegistrationError::Diverged {
                     shrink_factor: self.parameters.shrink_factor,
                     iteration,
                 });
             }
-            velocity.add(&change);
+            velocity.add(&self.change);
             report.residuals.push(residual);
             report.steps_mm.push(step * self.setting.problem.unit_mm);
             progress.iteration(iteration, self.parameters.iterations, residual)?;
             if step < self.setting.parameters.step_tolerance * voxel {
                 break;
             }
-            last = Some((residual, change));
+            last = Some(residual);
         }
         Ok((velocity, report))
     }
 
     /// Warps the images and sets up the equations; returns the root mean square residual.
     fn linearise(&mut self, velocity: &LatticeField, landmarks: &mut Landmarks) -> f64 {
-        let cell = self.cell.map(|size| size as f32);
-        let share = self.fixed_share;
-        let parts = Parts {
-            backward: (share > 0.0).then(|| self.voxels(exponential(velocity, -share, cell))),
-            forward: self.voxels(exponential(velocity, 1.0 - share, cell)),
-        };
-        let residual = self.warp(&parts);
+        self.flow(velocity);
+        let residual = self.warp();
         let scale = (self.parameters.robust_scale * residual).max(SMALLEST_SCALE);
         let scales = WeightScales {
             residual: (scale * scale) as f32,
@@ -191,6 +203,7 @@ impl<'a> LevelSolver<'a> {
         self.equations
             .accumulate(&self.warped, self.level.spacing, self.block, scales);
         if landmarks.any() {
+            let cell = self.cell.map(|size| size as f32);
             let whole = exponential(velocity, 1.0, cell);
             let strength = self.setting.landmark_strength(residual);
             let frame = self.frame();
@@ -201,20 +214,24 @@ impl<'a> LevelSolver<'a> {
 
     /// Warps the images; returns the root mean square residual. The first one, with which all columns still
     /// count, tells how far those are doubted from then on that the image cuts.
-    fn warp(&mut self, parts: &Parts) -> f64 {
-        let residual = self.warp_once(parts);
+    fn warp(&mut self) -> f64 {
+        let residual = self.warp_once();
         if self.judges {
             self.judges = false;
             self.doubted = self.doubted(doubt(residual));
         } else if residual.is_nan() && self.doubted.is_some() {
             // The template holds no whole column: the cut ones are all there is.
             self.doubted = None;
-            return self.warp_once(parts);
+            return self.warp_once();
         }
         residual
     }
 
-    fn warp_once(&mut self, parts: &Parts) -> f64 {
+    fn warp_once(&mut self) -> f64 {
+        let parts = Parts {
+            forward: &self.flows.forward,
+            backward: (self.fixed_share > 0.0).then_some(&self.flows.backward),
+        };
         let doubted = self.doubted.as_ref();
         self.warped
             .update(&self.level, &self.upsampler, parts, doubted)
@@ -239,23 +256,37 @@ impl<'a> LevelSolver<'a> {
         }
     }
 
-    /// Spline coefficients, in voxels of the level, of a displacement in cells.
-    fn voxels(&self, mut displacement: LatticeField) -> LatticeField {
-        displacement.scale(self.block as f32);
-        displacement.into_coefficients()
+    /// The flow's two parts, as spline coefficients in voxels of the level.
+    fn flow(&mut self, velocity: &LatticeField) {
+        let cell = self.cell.map(|size| size as f32);
+        let share = self.fixed_share;
+        let Flows {
+            forward,
+            backward,
+            spare,
+        } = &mut self.flows;
+        let mut set = |part: &mut LatticeField, factor| {
+            set_exponential(part, velocity, factor, cell, spare);
+            part.scale(self.block as f32);
+            part.become_coefficients();
+        };
+        if share > 0.0 {
+            set(backward, -share);
+        }
+        set(forward, 1.0 - share);
     }
 
-    /// The next change of the velocity, at most a voxel long, and its root mean square.
-    fn step(&mut self, residual: f64, velocity: &LatticeField) -> (LatticeField, f64) {
+    /// The next change of the velocity, at most a voxel long; returns its root mean square.
+    fn step(&mut self, residual: f64, velocity: &LatticeField) -> f64 {
         let weight = self.setting.smoothness(residual, velocity.mean_square());
-        let mut change = self.solver.solve(&self.equations, weight, velocity);
+        let change = &mut self.change;
+        self.solver.solve(&self.equations, weight, velocity, change);
         let longest = change.max_square([1.0; 3]).sqrt();
         let voxel = self.level.spacing.into_iter().fold(f64::INFINITY, f64::min) as f32;
         if longest > voxel {
             change.scale(voxel / longest);
         }
-        let step = change.mean_square().sqrt();
-        (change, step)
+        change.mean_square().sqrt()
     }
 }
 

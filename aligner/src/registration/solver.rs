@@ -77,13 +77,14 @@ impl Solver {
         })
     }
 
-    /// The change d of `velocity`; `weight` is λ.
+    /// Sets `change` to the change d of `velocity`; `weight` is λ.
     pub(super) fn solve(
         &mut self,
         equations: &NormalEquations,
         weight: f64,
         velocity: &LatticeField,
-    ) -> LatticeField {
+        change: &mut LatticeField,
+    ) {
         let mean = equations.mean_diagonal();
         let band = self.cosines.band(self.kept(BAND_LIMIT * mean / weight));
         let Vectors {
@@ -106,9 +107,8 @@ impl Solver {
         };
         iterate.run(multiply, smoothness, mean as f32, self.steps);
         zip2(iterate.solution, before, |a, b| *a += b);
-        let mut change = band.back(iterate.solution, work);
+        band.back(iterate.solution, work, change);
         zip2(&mut change.values, &velocity.values, |c, v| *c -= v);
-        change
     }
 }
 
@@ -289,7 +289,8 @@ mod tests {
         for (i, value) in before.values.iter_mut().enumerate() {
             *value = ((i * 7) % 11) as f32 / 110.0;
         }
-        let change = solver.solve(&equations, weight, &before);
+        let mut change = LatticeField::zero(shape);
+        solver.solve(&equations, weight, &before, &mut change);
 
         // (A + λR)·d − (b − λR·v), term by term in space.
         let mut left = change.clone();
@@ -324,7 +325,9 @@ mod tests {
         let shape = [4, 4, 4];
         let mut solver = Solver::new(shape, [1.0; 3], 2.0, 12);
         let rest = LatticeField::zero(shape);
-        let change = solver.solve(&NormalEquations::zero(shape), 0.1, &rest);
+        let mut change = rest.clone();
+        change.values.fill(1.0);
+        solver.solve(&NormalEquations::zero(shape), 0.1, &rest, &mut change);
         assert!(change.values.iter().all(|value| *value == 0.0));
     }
 }

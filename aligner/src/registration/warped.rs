@@ -24,10 +24,11 @@ pub(super) struct Warped {
 }
 
 /// Displacements of the two parts of the flow, as spline coefficients in voxels of the level.
-pub(super) struct Parts {
-    pub(super) forward: LatticeField,
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'a> {
+    pub(super) forward: &'a LatticeField,
     /// `None` leaves the fixed image as it is.
-    pub(super) backward: Option<LatticeField>,
+    pub(super) backward: Option<&'a LatticeField>,
 }
 
 /// Working memory of one task.
@@ -73,7 +74,7 @@ impl Warped {
         &mut self,
         level: &Level,
         upsampler: &Upsampler,
-        parts: &Parts,
+        parts: Parts,
         doubted: Option<&(Columns, f32)>,
     ) -> f64 {
         let [nx, ny, _] = self.shape;
@@ -123,9 +124,9 @@ impl Warped {
 }
 
 impl Scratch {
-    fn start(&mut self, upsampler: &Upsampler, parts: &Parts, z: usize, nx: usize) {
-        upsampler.start_plane(&parts.forward, z, &mut self.forward_plane);
-        if let Some(backward) = &parts.backward {
+    fn start(&mut self, upsampler: &Upsampler, parts: Parts, z: usize, nx: usize) {
+        upsampler.start_plane(parts.forward, z, &mut self.forward_plane);
+        if let Some(backward) = parts.backward {
             upsampler.start_plane(backward, z, &mut self.backward_plane);
         }
         let rows = self.forward.iter_mut().chain(&mut self.backward);
