@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{
     lattice::LatticeField,
-    product::{View, multiply},
+    product::{COLUMNS, View, multiply},
 };
 use crate::wide::wide;
 
@@ -42,6 +42,8 @@ impl Axis {
         let table = |parity: usize, transposed: bool| {
             let size = sizes[parity];
             let cells = (0..size * size).map(|i| (i / size, i % size));
+            // What a product reads beyond the last row.
+            let more = std::iter::repeat_n(0.0, COLUMNS);
             cells
                 .map(|(row, column)| {
                     if transposed {
@@ -51,6 +53,7 @@ impl Axis {
                     }
                 })
                 .map(|(k, j)| entry(2 * k + parity, j))
+                .chain(more)
                 .collect()
         };
         Self {

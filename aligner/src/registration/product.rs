@@ -1,6 +1,9 @@
 //! Products of small dense matrices in f32.
+//!
+//! Written in vectors: left to the compiler, the same loops came out vectorised or not, four times slower,
+//! depending on what was compiled beside them.
 
-use crate::wide::wide;
+use pulp::{Arch, Simd, WithSimd};
 
 /// A row-major matrix inside a larger slice.
 #[derive(Clone, Copy)]
@@ -10,87 +13,105 @@ pub(super) struct View<'a> {
     pub(super) stride: usize,
 }
 
+/// Rows of a tile: enough sums side by side to hide how long an addition takes.
+const ROWS: usize = 4;
+/// Columns of a tile: a multiple of the lanes of any vector.
+pub(super) const COLUMNS: usize = 16;
+
 /// `out = a · b`, where a is rows × inner, b is inner × columns, and the rows of `out` lie
 /// `out_stride` apart. `size` is `[rows, inner, columns]`.
 ///
-/// Every element is summed in the order of `inner`, whatever the tile it falls into.
+/// Every element is summed in the order of `inner`, and each product rounded before it is added, whatever
+/// the vectors of the machine. With fewer columns than [`COLUMNS`], b is copied unless its slice goes on for
+/// as many elements after the start of its last row.
 pub(super) fn multiply(a: View, b: View, out: &mut [f32], out_stride: usize, size: [usize; 3]) {
-    wide(
-        #[inline(always)]
-        || tiles(a, b, out, out_stride, size),
-    );
-}
-
-#[inline(always)]
-fn tiles(a: View, b: View, out: &mut [f32], out_stride: usize, [rows, inner, columns]: [usize; 3]) {
-    let mut column = 0;
-    while column < columns {
-        let left = columns - column;
-        // The narrowest tile that takes the rest, the widest one if none does; a tile that would
-        // reach beyond the border is moved back and computes some elements again.
-        let width = match left {
-            1 => 1,
-            2..=4 => 4,
-            5..=8 => 8,
-            _ => 16,
-        };
-        let width = if width > columns { 1 } else { width };
-        let start = column.min(columns - width);
-        match width {
-            16 => strip::<16>(a, b, out, out_stride, (rows, inner, start)),
-            8 => strip::<8>(a, b, out, out_stride, (rows, inner, start)),
-            4 => strip::<4>(a, b, out, out_stride, (rows, inner, start)),
-            _ => strip::<1>(a, b, out, out_stride, (rows, inner, start)),
-        }
-        column = start + width;
+    let [rows, inner, columns] = size;
+    if rows == 0 || columns == 0 {
+        return;
     }
-}
-
-/// W columns.
-#[inline(always)]
-fn strip<const W: usize>(
-    a: View,
-    b: View,
-    out: &mut [f32],
-    out_stride: usize,
-    (rows, inner, column): (usize, usize, usize),
-) {
-    for row in (0..rows).step_by(4) {
-        // The last tile is moved back; if there are fewer than four rows, some are done twice.
-        let start = row.min(rows.saturating_sub(4));
-        let rows = [0, 1, 2, 3].map(|h| (start + h).min(rows - 1));
-        tile::<W>(a, b, out, out_stride, (rows, inner, column));
+    let mut tiles = Tiles {
+        a,
+        b,
+        out,
+        out_stride,
+        size,
+    };
+    if columns >= COLUMNS || inner.saturating_sub(1) * b.stride + COLUMNS <= b.values.len() {
+        Arch::new().dispatch(tiles);
+        return;
     }
+    let mut values = vec![0.0; inner * COLUMNS];
+    for (k, row) in values.chunks_exact_mut(COLUMNS).enumerate() {
+        row[..columns].copy_from_slice(&b.values[k * b.stride..][..columns]);
+    }
+    tiles.b = View {
+        values: &values,
+        stride: COLUMNS,
+    };
+    Arch::new().dispatch(tiles);
 }
 
-/// One tile of 4 × W elements, held in registers.
-#[inline(always)]
-fn tile<const W: usize>(
-    a: View,
-    b: View,
-    out: &mut [f32],
+/// The product, tile by tile. Where a tile is read, `b` holds [`COLUMNS`] elements.
+struct Tiles<'a> {
+    a: View<'a>,
+    b: View<'a>,
+    out: &'a mut [f32],
     out_stride: usize,
-    (rows, inner, column): ([usize; 4], usize, usize),
-) {
-    let mut sums = [[0.0_f32; W]; 4];
-    let line = |row| &a.values[row * a.stride..][..inner];
-    // Not an array: the compiler would forget that all are of one length, and check each index.
-    let (first, second, third, fourth) =
-        (line(rows[0]), line(rows[1]), line(rows[2]), line(rows[3]));
-    for k in 0..inner {
-        let Some(values) = b.values[k * b.stride + column..].first_chunk::<W>() else {
-            continue;
-        };
-        let factors = [first[k], second[k], third[k], fourth[k]];
-        for (sums, factor) in sums.iter_mut().zip(factors) {
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += factor * value;
+    size: [usize; 3],
+}
+
+impl WithSimd for Tiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let [rows, _, columns] = self.size;
+        for column in (0..columns).step_by(COLUMNS) {
+            // The last tile is moved back, and computes some elements again.
+            let column = column.min(columns.saturating_sub(COLUMNS));
+            for row in (0..rows).step_by(ROWS) {
+                match S::F32_LANES {
+                    16 => self.tile::<S, 1>(simd, row, column),
+                    8 => self.tile::<S, 2>(simd, row, column),
+                    4 => self.tile::<S, 4>(simd, row, column),
+                    _ => self.tile::<S, 16>(simd, row, column),
+                }
             }
         }
     }
-    for (row, sums) in rows.into_iter().zip(&sums) {
-        let start = row * out_stride + column;
-        out[start..start + W].copy_from_slice(sums);
+}
+
+impl Tiles<'_> {
+    /// [`COLUMNS`] columns in V vectors each, held in registers.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize>(&mut self, simd: S, row: usize, column: usize) {
+        let [rows, inner, columns] = self.size;
+        let (first, second) = (self.line(row), self.line(row + 1));
+        let (third, fourth) = (self.line(row + 2), self.line(row + 3));
+        let mut sums = [[simd.splat_f32s(0.0); V]; ROWS];
+        for k in 0..inner {
+            let values = &self.b.values[k * self.b.stride + column..][..COLUMNS];
+            let (values, _) = S::as_simd_f32s(values);
+            let factors = [first[k], second[k], third[k], fourth[k]];
+            for h in 0..ROWS {
+                let factor = simd.splat_f32s(factors[h]);
+                for v in 0..V {
+                    sums[h][v] = simd.add_f32s(sums[h][v], simd.mul_f32s(factor, values[v]));
+                }
+            }
+        }
+        let width = columns.min(COLUMNS);
+        for (sums, row) in sums.iter().zip(row..rows) {
+            let out = &mut self.out[row * self.out_stride + column..][..width];
+            out.copy_from_slice(&pulp::bytemuck::cast_slice(sums)[..width]);
+        }
+    }
+
+    /// A row of a; beyond the last, the last once more.
+    #[inline(always)]
+    fn line(&self, row: usize) -> &[f32] {
+        let [rows, inner, _] = self.size;
+        &self.a.values[row.min(rows - 1) * self.a.stride..][..inner]
     }
 }
 
@@ -110,6 +131,8 @@ mod tests {
             [4, 1, 2],
             [3, 5, 4],
             [6, 0, 3],
+            [3, 0, 20],
+            [0, 3, 20],
         ] {
             let [rows, inner, columns] = size;
             let a: Vec<f32> = (0..rows * (inner + 2))
