@@ -21,6 +21,7 @@ use aligner::observer::Silent;
 use aligner::registration::{RegistrationInput, register};
 use aligner::volume::Volume;
 use alignment_api::RegistrationParameters;
+use rayon::prelude::*;
 use support::{Cost, Report};
 
 /// Extent of the patch, mm.
@@ -168,7 +169,12 @@ fn bytes_moved(voxels: usize) -> f64 {
 }
 
 fn cost(voxels: usize, threads: usize, whole: bool) -> Cost {
-    let (fixed, moving) = images(voxels);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .unwrap();
+    // In the pool: its threads have found their processors before anything is measured.
+    let (fixed, moving) = pool.install(|| images(voxels));
     let input = RegistrationInput {
         fixed: &fixed,
         validity: None,
@@ -180,10 +186,6 @@ fn cost(voxels: usize, threads: usize, whole: bool) -> Cost {
     if whole {
         parameters.step_tolerance = 0.0;
     }
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap();
     let run = || pool.install(|| register(&input, &parameters, &Silent).unwrap());
     support::measure(run)
 }
@@ -198,11 +200,21 @@ fn images(voxels: usize) -> (Volume<f32>, Volume<f32>) {
             [0.5 * size; 3],
         ),
     };
-    let place = |(x, y, z): (usize, usize, usize)| {
-        grid.voxel_to_world.apply([x as f64, y as f64, z as f64])
+    let volume = |depth: fn([f64; 3]) -> f32| {
+        let place = |index: usize| {
+            let voxel = [
+                index % voxels,
+                index / voxels % voxels,
+                index / voxels.pow(2),
+            ];
+            grid.voxel_to_world.apply(voxel.map(|i| i as f64))
+        };
+        let values = (0..voxels.pow(3))
+            .into_par_iter()
+            .map(|index| depth(place(index)));
+        Volume::from_vec(grid, values.collect()).unwrap()
     };
-    let fixed = Volume::from_fn(grid, |at| sheet(warped(place(at))));
-    (fixed, Volume::from_fn(grid, |at| sheet(place(at))))
+    (volume(|p| sheet(warped(p))), volume(sheet))
 }
 
 /// Depth of a folded sheet about 3 mm thick.

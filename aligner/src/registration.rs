@@ -44,6 +44,8 @@ mod warped;
 
 pub use error::{RegistrationError, Side, UnmetLandmark};
 
+/// Planes or blocks that a thread takes at most at once: a thread that is done early waits for the other's last.
+const LEAF: usize = 2;
 /// Attempts before folds become an error.
 const MOST_ATTEMPTS: u32 = 4;
 /// Each further attempt multiplies the smallest smoothness weight by this.

@@ -12,6 +12,7 @@
 use rayon::prelude::*;
 
 use super::{
+    LEAF,
     lattice::LatticeField,
     product::{COLUMNS, View, multiply},
 };
@@ -324,6 +325,11 @@ impl Band<'_> {
         self.kept_slab() * self.kept[2]
     }
 
+    /// Elements of a piece of a spectrum, that the transforms treat together; the last one may be shorter.
+    pub(super) fn piece(&self) -> usize {
+        BLOCK * self.kept[2]
+    }
+
     /// |k|² of every element of a spectrum, in the spectrum's order: (π·index / (n·cell))² summed
     /// over the axes, `cell` the size of a lattice cell.
     pub(super) fn squared_frequency(&self, cell: [f64; 3], all: &mut [f32]) {
@@ -358,25 +364,28 @@ impl Band<'_> {
         work: &mut Work,
         spectrum: &mut [f32],
     ) {
-        let planes = &mut work.planes[..self.size_along_z()];
-        planes
+        work.planes[..self.size_along_z()]
             .par_chunks_mut(self.kept_slab())
             .zip(slabs)
+            .with_max_len(LEAF)
             .for_each_init(Scratch::default, |scratch, (out, values)| {
                 self.forward_planes(values, out, scratch);
             });
-        self.forward_z(planes, spectrum);
+        let pieces = spectrum
+            .par_chunks_mut(self.piece())
+            .map(|piece| (piece, ()));
+        self.forward_z(work, pieces, |_, ()| 0.0);
     }
 
     /// The field with a spectrum.
     pub(super) fn back(&self, spectrum: &[f32], work: &mut Work, field: &mut LatticeField) {
-        let blocks = &mut work.blocks[..self.size_along_z()];
-        self.back_z(spectrum, blocks);
-        let blocks: &[f32] = blocks;
+        self.back_z(spectrum.par_chunks(self.piece()), work);
+        let blocks = &work.blocks[..self.size_along_z()];
         field
             .values
             .par_chunks_mut(self.slab())
             .enumerate()
+            .with_max_len(LEAF)
             .for_each_init(
                 || (vec![0.0; self.kept_slab()], Scratch::default()),
                 |(planes, scratch), (z, out)| {
@@ -386,22 +395,17 @@ impl Band<'_> {
             );
     }
 
-    /// `out = forward(operation(back(spectrum)))`, where `operation` changes one z-slab of the field
-    /// in place.
+    /// Between [`Self::back_z`] and [`Self::forward_z`]: `operation` changes one z-slab of the field in place.
     pub(super) fn conjugate(
         &self,
-        spectrum: &[f32],
         operation: impl Fn(usize, &mut [f32]) + Sync,
-        work: &mut Work,
-        out: &mut [f32],
+        Work { blocks, planes }: &mut Work,
     ) {
-        let size = self.size_along_z();
-        let (blocks, planes) = (&mut work.blocks[..size], &mut work.planes[..size]);
-        self.back_z(spectrum, blocks);
-        let blocks: &[f32] = blocks;
-        planes
+        let blocks = &blocks[..self.size_along_z()];
+        planes[..self.size_along_z()]
             .par_chunks_mut(self.kept_slab())
             .enumerate()
+            .with_max_len(LEAF)
             .for_each_init(
                 || (vec![0.0; self.slab()], Scratch::default()),
                 |(slab, scratch), (z, planes)| {
@@ -411,7 +415,6 @@ impl Band<'_> {
                     self.forward_planes(slab, planes, scratch);
                 },
             );
-        self.forward_z(planes, out);
     }
 
     /// Along x and y, for the three planes of a slab.
@@ -452,32 +455,46 @@ impl Band<'_> {
         }
     }
 
-    /// Along z, from slabs to the spectrum's blocks of columns: each task writes one block.
-    fn forward_z(&self, planes: &[f32], spectrum: &mut [f32]) {
+    /// The last step forward, along z, to the pieces of a spectrum. Each is handed to `finish`, with what came
+    /// along; returns the sum over them.
+    pub(super) fn forward_z<'p, T>(
+        &self,
+        work: &Work,
+        pieces: impl IndexedParallelIterator<Item = (&'p mut [f32], T)>,
+        finish: impl Fn(&mut [f32], T) -> f64 + Sync,
+    ) -> f64 {
         let (slab, nz, kz) = (self.kept_slab(), self.cosines.shape[2], self.kept[2]);
         let axis = &self.cosines.axes[2];
-        spectrum
-            .par_chunks_mut(BLOCK * kz)
+        let terms: Vec<f64> = pieces
             .enumerate()
-            .for_each_init(Scratch::default, |scratch, (block, out)| {
+            .with_max_len(LEAF)
+            .map_init(Scratch::default, |scratch, (block, (out, more))| {
                 let width = out.len() / kz;
                 let (lines, folded) = scratch.sized(width * nz);
                 for (z, line) in lines.chunks_exact_mut(width).enumerate() {
                     let start = z * slab + block * BLOCK;
-                    line.copy_from_slice(&planes[start..start + width]);
+                    line.copy_from_slice(&work.planes[start..start + width]);
                 }
                 axis.fold(lines, width, folded);
                 axis.lines_to_band(folded, width, kz, out);
-            });
+                finish(out, more)
+            })
+            .collect();
+        terms.into_iter().sum()
     }
 
-    /// Along z, from the spectrum to blocks in which z is a position again.
-    fn back_z(&self, spectrum: &[f32], blocks: &mut [f32]) {
+    /// The first step back, along z, from the pieces of a spectrum.
+    pub(super) fn back_z<'p>(
+        &self,
+        pieces: impl IndexedParallelIterator<Item = &'p [f32]>,
+        work: &mut Work,
+    ) {
         let (nz, kz) = (self.cosines.shape[2], self.kept[2]);
         let axis = &self.cosines.axes[2];
-        blocks
+        work.blocks[..self.size_along_z()]
             .par_chunks_mut(BLOCK * nz)
-            .zip(spectrum.par_chunks(BLOCK * kz))
+            .zip(pieces)
+            .with_max_len(LEAF)
             .for_each_init(Scratch::default, |scratch, (out, input)| {
                 let width = out.len() / nz;
                 let (folded, _) = scratch.sized(out.len());
@@ -499,6 +516,7 @@ impl Band<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registration::sum::{dot, dot_block};
 
     fn noisy(shape: [usize; 3]) -> LatticeField {
         let mut field = LatticeField::zero(shape);
@@ -640,7 +658,13 @@ mod tests {
             let band = cosines.band(kept);
             let spectrum = forward(&band, &noisy(shape));
             let mut found = vec![0.0; spectrum.len()];
-            band.conjugate(&spectrum, scale, &mut cosines.work(), &mut found);
+            let mut work = cosines.work();
+            band.back_z(spectrum.par_chunks(band.piece()), &mut work);
+            band.conjugate(scale, &mut work);
+            let pieces = found.par_chunks_mut(band.piece());
+            let pieces = pieces.zip(spectrum.par_chunks(band.piece()));
+            let product = band.forward_z(&work, pieces, |a, b| dot_block(a, b));
+            assert!((product - dot(&found, &spectrum)).abs() < 1e-5 * product.abs());
             let mut field = back(&band, &spectrum);
             for (z, slab) in field.values.chunks_exact_mut(3 * 42).enumerate() {
                 scale(z, slab);

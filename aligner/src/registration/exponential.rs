@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::lattice::LatticeField;
+use super::{LEAF, lattice::LatticeField};
 use crate::interpolate::Locator;
 
 /// The flow starts from displacements of at most this many cells.
@@ -65,6 +65,7 @@ pub(super) fn square(u: &LatticeField, squared: &mut LatticeField) {
         .par_chunks_mut(3 * plane)
         .zip(u.values.par_chunks(3 * plane))
         .enumerate()
+        .with_max_len(LEAF)
         .for_each_init(
             || [(); 3].map(|()| vec![0.0; nx]),
             |positions, (z, (out, here))| {

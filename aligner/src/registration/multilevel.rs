@@ -4,13 +4,13 @@ use alignment_api::{EffectiveRegistration, LevelParameters, LevelReport};
 use rayon::prelude::*;
 
 use super::{
-    LandmarkOutcome, RegistrationError, Side,
+    LEAF, LandmarkOutcome, RegistrationError, Side,
     exponential::exponential,
     inverse::refine_inverse,
     landmarks::Landmarks,
     lattice::{LatticeField, Plane, Upsampler},
     level::{LevelSolver, Setting, lattice_shape},
-    problem::Problem,
+    problem::{Problem, all},
     progress::Progress,
     pyramid::{FEWEST_VOXELS, level_shape},
     stencil::Frame,
@@ -114,7 +114,7 @@ fn is_finite(field: &DisplacementField) -> bool {
     field
         .components
         .iter()
-        .all(|component| component.par_iter().all(|value| value.is_finite()))
+        .all(|component| all(component, f32::is_finite))
 }
 
 fn patch_voxels_per_cell(setting: &Setting, level: &LevelParameters) -> usize {
@@ -153,6 +153,7 @@ fn upsample(coefficients: &LatticeField, grid: Grid, block: usize) -> Displaceme
         .zip(y.par_chunks_mut(nx * ny))
         .zip(z.par_chunks_mut(nx * ny))
         .enumerate()
+        .with_max_len(LEAF)
         .for_each_init(Plane::default, |plane, (index, ((x, y), z))| {
             upsampler.start_plane(coefficients, index, plane);
             for (component, out) in [x, y, z].into_iter().enumerate() {

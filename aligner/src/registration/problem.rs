@@ -175,7 +175,7 @@ fn check_values(input: &RegistrationInput) -> Result<(), RegistrationError> {
 }
 
 /// Whether all values pass. A piece is looked at to its end, which compiles to wide comparisons.
-fn all(values: &[f32], passes: impl Fn(f32) -> bool + Sync) -> bool {
+pub(super) fn all(values: &[f32], passes: impl Fn(f32) -> bool + Sync) -> bool {
     values
         .par_chunks(PIECE)
         .all(|piece| piece.iter().fold(true, |all, value| all & passes(*value)))

@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use super::{
-    cosine::{Cosines, Work},
+    cosine::{Band, Cosines, Work},
     lattice::LatticeField,
     normal::NormalEquations,
     sum::{BLOCK, dot_block, sum},
@@ -101,9 +101,8 @@ impl Solver {
         let mut iterate = Iterate::start(iterate, band.len());
         band.forward(equations.right_side(), work, iterate.residual);
         zip3(iterate.residual, before, smoothness, |r, v, s| *r -= s * v);
-        let multiply = |direction: &[f32], image: &mut [f32]| {
-            let multiply = |z, slab: &mut [f32]| equations.multiply(z, slab);
-            band.conjugate(direction, multiply, work, image);
+        let multiply = |iterate: &mut Iterate, share| {
+            iterate.turn_and_multiply(share, &band, equations, smoothness, work)
         };
         iterate.run(multiply, smoothness, mean as f32, self.steps);
         zip2(iterate.solution, before, |a, b| *a += b);
@@ -122,7 +121,7 @@ fn stiffen(squared_frequencies: &mut [f32], length: f64, weight: f64) {
     });
 }
 
-/// Vectors of the conjugate gradients. Every method but [`Iterate::run`] is one pass over them.
+/// Vectors of the conjugate gradients.
 struct Iterate<'a> {
     solution: &'a mut [f32],
     residual: &'a mut [f32],
@@ -150,11 +149,11 @@ impl<'a> Iterate<'a> {
         }
     }
 
-    /// Solves (A + `smoothness`)·d = residual; `multiply` sets its second argument to A times the first,
-    /// whose diagonal has the mean `mean`.
+    /// Solves (A + `smoothness`)·d = residual; `multiply` is [`Iterate::turn_and_multiply`], `mean` the mean
+    /// of A's diagonal.
     fn run(
         &mut self,
-        mut multiply: impl FnMut(&[f32], &mut [f32]),
+        mut multiply: impl FnMut(&mut Self, f32) -> f64,
         smoothness: &[f32],
         mean: f32,
         steps: u32,
@@ -163,9 +162,7 @@ impl<'a> Iterate<'a> {
         let first = product;
         let (mut share, mut gained) = (0.0, 0.0);
         for _ in 0..steps {
-            self.turn(share);
-            multiply(self.direction, self.image);
-            let curvature = self.add_smoothness(smoothness);
+            let curvature = multiply(self, share);
             // Zero right side: nothing to do. The negation also catches a NaN.
             if !(product > 0.0 && curvature > 0.0) {
                 break;
@@ -181,27 +178,43 @@ impl<'a> Iterate<'a> {
         }
     }
 
-    /// The next direction: the conditioned residual and a share of the last direction.
-    fn turn(&mut self, share: f32) {
-        zip2(self.direction, self.conditioned, |d, c| {
-            *d = c + share * *d;
-        });
-    }
-
-    /// Adds λR times the direction to the image; returns their scalar product.
-    fn add_smoothness(&mut self, smoothness: &[f32]) -> f64 {
-        sum(
-            self.image.par_chunks_mut(BLOCK).zip(
-                self.direction
-                    .par_chunks(BLOCK)
-                    .zip(smoothness.par_chunks(BLOCK)),
-            ),
-            #[inline(always)]
-            |(image, (direction, smoothness))| {
-                for (i, (d, s)) in image.iter_mut().zip(direction.iter().zip(smoothness)) {
-                    *i += s * d;
-                }
-                dot_block(direction, image)
+    /// Turns to the next direction, the conditioned residual and a share of the last direction, and sets the
+    /// image to A + λR times it; returns their scalar product.
+    ///
+    /// Three passes: what is done element by element is done where a transform has the elements in its cache.
+    fn turn_and_multiply(
+        &mut self,
+        share: f32,
+        band: &Band,
+        equations: &NormalEquations,
+        smoothness: &[f32],
+        work: &mut Work,
+    ) -> f64 {
+        let piece = band.piece();
+        let directions = self.direction.par_chunks_mut(piece);
+        let turned = directions.zip(self.conditioned.par_chunks(piece)).map(
+            |(direction, conditioned): (&mut [f32], _)| {
+                zip2_block(direction, conditioned, |d, c| *d = c + share * *d);
+                &*direction
+            },
+        );
+        band.back_z(turned, work);
+        band.conjugate(|z, slab| equations.multiply(z, slab), work);
+        let read = self.direction.par_chunks(piece);
+        let read = read.zip(smoothness.par_chunks(piece));
+        band.forward_z(
+            work,
+            self.image.par_chunks_mut(piece).zip(read),
+            |image, (direction, smoothness)| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (i, (d, s)) in image.iter_mut().zip(direction.iter().zip(smoothness)) {
+                            *i += s * d;
+                        }
+                        dot_block(direction, image)
+                    },
+                )
             },
         )
     }
@@ -241,16 +254,18 @@ fn zip2(target: &mut [f32], a: &[f32], operation: impl Fn(&mut f32, f32) + Sync)
     target
         .par_chunks_mut(BLOCK)
         .zip(a.par_chunks(BLOCK))
-        .for_each(|(target, a)| {
-            wide(
-                #[inline(always)]
-                || {
-                    for (target, a) in target.iter_mut().zip(a) {
-                        operation(target, *a);
-                    }
-                },
-            );
-        });
+        .for_each(|(target, a)| zip2_block(target, a, &operation));
+}
+
+fn zip2_block(target: &mut [f32], a: &[f32], operation: impl Fn(&mut f32, f32)) {
+    wide(
+        #[inline(always)]
+        || {
+            for (target, a) in target.iter_mut().zip(a) {
+                operation(target, *a);
+            }
+        },
+    );
 }
 
 fn zip3(target: &mut [f32], a: &[f32], b: &[f32], operation: impl Fn(&mut f32, f32, f32) + Sync) {

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::{
+    LEAF,
     columns::Columns,
     lattice::{LatticeField, Plane, Upsampler},
     pyramid::Level,
@@ -86,6 +87,7 @@ impl Warped {
             .zip(self.residual.par_chunks_mut(plane))
             .zip(self.weight.par_chunks_mut(plane))
             .enumerate()
+            .with_max_len(LEAF)
             .map_init(
                 Scratch::default,
                 |scratch, (z, ((sum, residual), weight))| {
