@@ -100,10 +100,18 @@ impl Tiles<'_> {
                 }
             }
         }
-        let width = columns.min(COLUMNS);
         for (sums, row) in sums.iter().zip(row..rows) {
-            let out = &mut self.out[row * self.out_stride + column..][..width];
-            out.copy_from_slice(&pulp::bytemuck::cast_slice(sums)[..width]);
+            let out = &mut self.out[row * self.out_stride + column..];
+            if columns >= COLUMNS {
+                let (out, _) = S::as_mut_simd_f32s(&mut out[..COLUMNS]);
+                out.copy_from_slice(sums);
+            } else {
+                // One by one: so few that to call for a copy would take longer.
+                let sums: &[f32] = pulp::bytemuck::cast_slice(sums);
+                for (out, sum) in out[..columns].iter_mut().zip(sums) {
+                    *out = *sum;
+                }
+            }
         }
     }
 
