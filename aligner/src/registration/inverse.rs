@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::LEAF;
 use crate::{interpolate::Locator, wide::wide};
 
 /// Most fixed-point steps per voxel.
@@ -33,6 +34,7 @@ pub(super) fn refine_inverse(
         .zip(inverse_z.par_chunks_mut(nx))
         .enumerate()
         .with_min_len(16)
+        .with_max_len(LEAF * ny)
         .for_each_init(Scratch::default, |scratch, (row, ((x, y), z))| {
             let at = [row % ny, row / ny];
             for first in (0..nx).step_by(GROUP) {

@@ -6,11 +6,11 @@
 
 use rayon::{prelude::*, slice::Chunks};
 
-use super::sum::dot;
+use super::{LEAF, sum::dot};
 use crate::wide::wide;
 
 /// Elements of a slab that the prefilter along z treats together.
-const PIECE: usize = 1024;
+const PIECE: usize = 256;
 
 /// Vectors on a lattice, in memory `[z][component][y][x]`, x fastest.
 ///
@@ -115,7 +115,8 @@ impl LatticeField {
         let [nx, ny, nz] = self.shape;
         let plane = self.plane();
         let [along_x, along_y, along_z] = self.shape.map(Prefilter::new);
-        self.values.par_chunks_mut(plane).for_each(|plane| {
+        let planes = self.values.par_chunks_mut(plane).with_max_len(LEAF);
+        planes.for_each(|plane| {
             plane
                 .chunks_exact_mut(nx)
                 .for_each(|row| along_x.solve(row, 1));

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::warped::Warped;
+use super::{LEAF, warped::Warped};
 use crate::wide::wide;
 
 /// Right side (3) and upper triangle of the matrix (6: xx, xy, xz, yy, yz, zz).
@@ -54,6 +54,7 @@ impl NormalEquations {
         self.values
             .par_chunks_mut(TERMS * plane)
             .enumerate()
+            .with_max_len(LEAF)
             .for_each_init(
                 || Rows::new(warped.shape[0]),
                 |rows, (cell_z, slab)| {

@@ -41,6 +41,7 @@ pub fn corner_jacobian(field: &DisplacementField) -> CornerJacobian {
     }
     let slabs: Vec<CornerJacobian> = (0..field.grid.shape[2] - 1)
         .into_par_iter()
+        .with_max_len(LEAF)
         .map_init(Planes::default, |planes, z| {
             planes.move_to(field, &world_to_voxel, z);
             slab(&planes.values, field.grid.shape)
@@ -53,6 +54,8 @@ pub fn corner_jacobian(field: &DisplacementField) -> CornerJacobian {
     })
 }
 
+/// Slabs that a thread takes at most at once: a thread that is done early waits for the other's last.
+const LEAF: usize = 8;
 /// Cells that are tested together.
 const LANES: usize = 8;
 
