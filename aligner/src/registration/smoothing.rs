@@ -2,40 +2,145 @@
 
 use rayon::prelude::*;
 
+use super::LEAF;
 use crate::wide::wide;
 
 /// The kernel ends this many standard deviations from its centre.
 const TRUNCATE: f64 = 4.0;
+/// Elements that stay in the first-level cache while everything is added to them.
+const PIECE: usize = 2048;
 
 /// The volume smoothed with a Gaussian of the given standard deviation in voxels along each axis.
 ///
 /// `values` are x fastest. Beyond the border, the value of the nearest voxel counts.
 pub(super) fn gaussian(values: &[f32], shape: [usize; 3], sigma_vox: [f64; 3]) -> Vec<f32> {
-    let [nx, ny, nz] = shape;
+    gaussian_at_blocks(values, shape, sigma_vox, 1)
+}
+
+/// [`gaussian`] at the centres of blocks of `shrink` voxels along each axis, between voxels by linear
+/// interpolation. Where the last block has its centre beyond the border, the value there counts.
+pub(super) fn gaussian_at_blocks(
+    values: &[f32],
+    shape: [usize; 3],
+    sigma_vox: [f64; 3],
+    shrink: usize,
+) -> Vec<f32> {
+    let [nx, ny, _] = shape;
     let plane = nx * ny;
-    let kernels = sigma_vox.map(kernel);
-    let mut smooth = vec![0.0; values.len()];
-    smooth.par_chunks_mut(plane).enumerate().for_each_init(
-        Vec::new,
-        |scratch: &mut Vec<f32>, (z, out)| {
-            scratch.clear();
-            scratch.resize(2 * plane, 0.0);
-            let (first, second) = scratch.split_at_mut(plane);
-            for (weight, source) in neighbours(&kernels[2], z, nz) {
-                add_scaled(first, &values[source * plane..(source + 1) * plane], weight);
-            }
-            for y in 0..ny {
-                let row = &mut second[y * nx..(y + 1) * nx];
-                for (weight, source) in neighbours(&kernels[1], y, ny) {
-                    add_scaled(row, &first[source * nx..(source + 1) * nx], weight);
-                }
-            }
-            for (row, out) in second.chunks_exact(nx).zip(out.chunks_exact_mut(nx)) {
-                smooth_row(row, out, &kernels[0]);
-            }
-        },
-    );
+    let [along_x, along_y, along_z] = sigma_vox.map(kernel);
+    let [centres_x, centres_y, centres_z] = shape.map(|n| centres(n, shrink));
+    let sources_y = sources(&along_y, shape[1], &centres_y);
+    let sources_z = sources(&along_z, shape[2], &centres_z);
+    let blocks = [centres_x.len(), centres_y.len()];
+    let mut smooth = vec![0.0; blocks[0] * blocks[1] * centres_z.len()];
     smooth
+        .par_chunks_mut(blocks[0] * blocks[1])
+        .zip(&sources_z)
+        .with_max_len(LEAF)
+        .for_each_init(
+            || [plane, nx, nx].map(|size| vec![0.0; size]),
+            |[combined, row, smoothed], (out, sources)| {
+                for (piece, out) in combined.chunks_mut(PIECE).enumerate() {
+                    let size = out.len();
+                    sources.combine(out, |z| &values[z * plane + piece * PIECE..][..size]);
+                }
+                for (sources, out) in sources_y.iter().zip(out.chunks_exact_mut(blocks[0])) {
+                    sources.combine(row, |y| &combined[y * nx..(y + 1) * nx]);
+                    if shrink == 1 {
+                        smooth_row(row, out, &along_x);
+                        continue;
+                    }
+                    smooth_row(row, smoothed, &along_x);
+                    for (out, centre) in out.iter_mut().zip(&centres_x) {
+                        *out = centre.between(smoothed[centre.low], smoothed[centre.high]);
+                    }
+                }
+            },
+        );
+    smooth
+}
+
+/// A position between two voxels along an axis.
+#[derive(Clone, Copy)]
+struct Centre {
+    low: usize,
+    high: usize,
+    /// From the low one towards the high one.
+    share: f32,
+}
+
+impl Centre {
+    fn between(&self, low: f32, high: f32) -> f32 {
+        (1.0 - self.share) * low + self.share * high
+    }
+}
+
+/// The centres of blocks of `shrink` voxels on an axis of `n`, no further than the last voxel.
+fn centres(n: usize, shrink: usize) -> Vec<Centre> {
+    let centre = |block: usize| {
+        // Twice the position, so that it is whole.
+        let double = (2 * block * shrink + shrink - 1).min(2 * (n - 1));
+        Centre {
+            low: double / 2,
+            high: double.div_ceil(2),
+            share: (double % 2) as f32 / 2.0,
+        }
+    };
+    (0..n.div_ceil(shrink)).map(centre).collect()
+}
+
+/// What neighbours along an axis add to one position.
+struct Sources {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+/// For each position, the kernel around the voxels that it lies between; beyond the border, the last of the
+/// `n` voxels counts.
+fn sources(kernel: &[f32], n: usize, centres: &[Centre]) -> Vec<Sources> {
+    let radius = kernel.len() / 2;
+    let around = |centre: &Centre| {
+        let first = centre.low.saturating_sub(radius);
+        let last = (centre.high + radius).min(n - 1);
+        let mut weights = vec![0.0; last - first + 1];
+        for (offset, weight) in kernel.iter().enumerate() {
+            let source = |voxel: usize| (voxel + offset).saturating_sub(radius).min(n - 1) - first;
+            weights[source(centre.low)] += (1.0 - centre.share) * weight;
+            weights[source(centre.high)] += centre.share * weight;
+        }
+        Sources { first, weights }
+    };
+    centres.iter().map(around).collect()
+}
+
+impl Sources {
+    /// The weighted sum of `part(source)`.
+    fn combine<'v>(&self, out: &mut [f32], part: impl Fn(usize) -> &'v [f32]) {
+        out.fill(0.0);
+        let (whole, rest) = self.weights.as_chunks();
+        for (group, weights) in whole.iter().enumerate() {
+            let first = self.first + 4 * group;
+            let parts = [0, 1, 2, 3].map(|i| part(first + i));
+            wide(
+                #[inline(always)]
+                || add_four(out, parts, weights),
+            );
+        }
+        let first = self.first + 4 * whole.len();
+        for (weight, source) in rest.iter().zip(first..) {
+            add_scaled(out, part(source), *weight);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_four(target: &mut [f32], parts: [&[f32]; 4], weights: &[f32; 4]) {
+    let n = target.len();
+    let [a, b, c, d] = parts.map(|part| &part[..n]);
+    for i in 0..n {
+        let sum = target[i] + weights[0] * a[i] + weights[1] * b[i];
+        target[i] = sum + weights[2] * c[i] + weights[3] * d[i];
+    }
 }
 
 /// Normalised weights at offsets −r..=r.
@@ -54,15 +159,6 @@ fn kernel(sigma: f64) -> Vec<f32> {
     raw.into_iter()
         .map(|value| (value / total) as f32)
         .collect()
-}
-
-/// Each weight with the voxel it belongs to, for the voxel `centre` of `n`.
-fn neighbours(kernel: &[f32], centre: usize, n: usize) -> impl Iterator<Item = (f32, usize)> {
-    let radius = kernel.len() / 2;
-    kernel.iter().enumerate().map(move |(offset, weight)| {
-        let source = (centre + offset).saturating_sub(radius).min(n - 1);
-        (*weight, source)
-    })
 }
 
 fn add_scaled(target: &mut [f32], source: &[f32], weight: f32) {
@@ -100,6 +196,7 @@ fn smooth_row(row: &[f32], out: &mut [f32], kernel: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interpolate::Locator;
 
     #[test]
     fn a_constant_stays_and_no_sigma_changes_nothing() {
@@ -108,6 +205,44 @@ mod tests {
         assert_eq!(gaussian(&values, shape, [0.0; 3]), values);
         let smooth = gaussian(&[3.0; 210], shape, [1.0, 5.0, 0.4]);
         assert!(smooth.iter().all(|value| (value - 3.0).abs() < 1e-5));
+    }
+
+    #[test]
+    fn blocks_are_sampled_at_their_centres() {
+        let shape = [9, 8, 4];
+        let values: Vec<f32> = (0..9 * 8 * 4).map(|i| (i % 9) as f32).collect();
+        let coarse = gaussian_at_blocks(&values, shape, [0.0; 3], 2);
+        assert_eq!(coarse.len(), 5 * 4 * 2);
+        // The last block is half empty: its centre lies beyond the border and takes its value.
+        assert_eq!(coarse[..5], [0.5, 2.5, 4.5, 6.5, 8.0]);
+    }
+
+    #[test]
+    fn blocks_take_what_lies_between_the_smoothed_voxels() {
+        let shape = [11, 10, 9];
+        let values: Vec<f32> = (0..990).map(|i| (i * 37 % 101) as f32).collect();
+        let sigmas = [1.1, 0.8, 2.0];
+        let smooth = gaussian(&values, shape, sigmas);
+        for shrink in [2, 3, 4] {
+            let centre = |block: usize, n: usize| {
+                let centre = block as f64 * shrink as f64 + (shrink as f64 - 1.0) / 2.0;
+                centre.min(n as f64 - 1.0) as f32
+            };
+            let locator = Locator::new(shape);
+            let blocks = shape.map(|n| n.div_ceil(shrink));
+            let found = gaussian_at_blocks(&values, shape, sigmas, shrink);
+            assert_eq!(found.len(), blocks.iter().product::<usize>());
+            for (index, found) in found.iter().enumerate() {
+                let at = [
+                    index % blocks[0],
+                    index / blocks[0] % blocks[1],
+                    index / (blocks[0] * blocks[1]),
+                ];
+                let position = std::array::from_fn(|axis| centre(at[axis], shape[axis]));
+                let expected = locator.cell(position).value(&smooth);
+                assert!((found - expected).abs() < 1e-4, "{shrink}, {at:?}");
+            }
+        }
     }
 
     #[test]
