@@ -41,6 +41,7 @@ pub mod quality;
 pub mod registration;
 pub mod report_files;
 pub mod resample;
+mod scratch;
 pub mod segmentation;
 pub mod summary;
 pub mod transfers;

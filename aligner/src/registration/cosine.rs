@@ -16,7 +16,7 @@ use super::{
     lattice::LatticeField,
     product::{COLUMNS, View, multiply},
 };
-use crate::wide::wide;
+use crate::{scratch::PerThread, wide::wide};
 
 /// Columns that the transform along z treats together; they fit in the first-level cache.
 const BLOCK: usize = 64;
@@ -259,25 +259,39 @@ pub(super) struct Band<'a> {
     kept: [usize; 3],
 }
 
-/// Buffers of one task.
+/// Working memory of a thread.
 #[derive(Default)]
-pub(super) struct Scratch {
+struct Scratch {
+    folds: Folds,
+    slab: Vec<f32>,
+}
+
+/// Lines before and after they are folded, or the other way round.
+#[derive(Default)]
+struct Folds {
     a: Vec<f32>,
     b: Vec<f32>,
 }
 
-impl Scratch {
+impl Folds {
     fn sized(&mut self, size: usize) -> (&mut [f32], &mut [f32]) {
-        self.a.resize(size, 0.0);
-        self.b.resize(size, 0.0);
-        (&mut self.a[..size], &mut self.b[..size])
+        (sized(&mut self.a, size), sized(&mut self.b, size))
     }
+}
+
+/// The first `size` elements, whatever they hold.
+fn sized(values: &mut Vec<f32>, size: usize) -> &mut [f32] {
+    if values.len() < size {
+        values.resize(size, 0.0);
+    }
+    &mut values[..size]
 }
 
 /// Fields on their way through a transform, for any band. A band's transforms touch as much as they need.
 pub(super) struct Work {
     blocks: Vec<f32>,
     planes: Vec<f32>,
+    scratch: PerThread<Scratch>,
 }
 
 impl Cosines {
@@ -292,7 +306,11 @@ impl Cosines {
         // Not clones of one: these stay untouched until they are written, in parallel.
         let [blocks, planes] =
             std::array::from_fn(|_| vec![0.0; 3 * self.shape.iter().product::<usize>()]);
-        Work { blocks, planes }
+        Work {
+            blocks,
+            planes,
+            scratch: PerThread::new(),
+        }
     }
 
     /// The `kept` lowest frequencies along each axis, at least one and at most all.
@@ -364,12 +382,13 @@ impl Band<'_> {
         work: &mut Work,
         spectrum: &mut [f32],
     ) {
+        let scratch = &work.scratch;
         work.planes[..self.size_along_z()]
             .par_chunks_mut(self.kept_slab())
             .zip(slabs)
             .with_max_len(LEAF)
-            .for_each_init(Scratch::default, |scratch, (out, values)| {
-                self.forward_planes(values, out, scratch);
+            .for_each(|(out, values)| {
+                scratch.with(|scratch| self.forward_planes(values, out, &mut scratch.folds));
             });
         let pieces = spectrum
             .par_chunks_mut(self.piece())
@@ -386,43 +405,40 @@ impl Band<'_> {
             .par_chunks_mut(self.slab())
             .enumerate()
             .with_max_len(LEAF)
-            .for_each_init(
-                || (vec![0.0; self.kept_slab()], Scratch::default()),
-                |(planes, scratch), (z, out)| {
+            .for_each(|(z, out)| {
+                work.scratch.with(|Scratch { folds, slab }| {
+                    let planes = sized(slab, self.kept_slab());
                     self.gather(blocks, z, planes);
-                    self.back_planes(planes, out, scratch);
-                },
-            );
+                    self.back_planes(planes, out, folds);
+                });
+            });
     }
 
     /// Between [`Self::back_z`] and [`Self::forward_z`]: `operation` changes one z-slab of the field in place.
-    pub(super) fn conjugate(
-        &self,
-        operation: impl Fn(usize, &mut [f32]) + Sync,
-        Work { blocks, planes }: &mut Work,
-    ) {
-        let blocks = &blocks[..self.size_along_z()];
-        planes[..self.size_along_z()]
+    pub(super) fn conjugate(&self, operation: impl Fn(usize, &mut [f32]) + Sync, work: &mut Work) {
+        let scratch = &work.scratch;
+        let blocks = &work.blocks[..self.size_along_z()];
+        work.planes[..self.size_along_z()]
             .par_chunks_mut(self.kept_slab())
             .enumerate()
             .with_max_len(LEAF)
-            .for_each_init(
-                || (vec![0.0; self.slab()], Scratch::default()),
-                |(slab, scratch), (z, planes)| {
+            .for_each(|(z, planes)| {
+                scratch.with(|Scratch { folds, slab }| {
+                    let slab = sized(slab, self.slab());
                     self.gather(blocks, z, planes);
-                    self.back_planes(planes, slab, scratch);
+                    self.back_planes(planes, slab, folds);
                     operation(z, slab);
-                    self.forward_planes(slab, planes, scratch);
-                },
-            );
+                    self.forward_planes(slab, planes, folds);
+                });
+            });
     }
 
     /// Along x and y, for the three planes of a slab.
-    fn forward_planes(&self, slab: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    fn forward_planes(&self, slab: &[f32], out: &mut [f32], folds: &mut Folds) {
         let [nx, ny, _] = self.cosines.shape;
         let [kx, ky, _] = self.kept;
         let [along_x, along_y, _] = &self.cosines.axes;
-        let (folded, other) = scratch.sized(nx * ny);
+        let (folded, other) = folds.sized(nx * ny);
         let planes = slab.chunks_exact(nx * ny);
         for (plane, out) in planes.zip(out.chunks_exact_mut(kx * ky)) {
             for (row, out) in plane.chunks_exact(nx).zip(folded.chunks_exact_mut(nx)) {
@@ -437,11 +453,11 @@ impl Band<'_> {
     }
 
     /// Reverts [`Self::forward_planes`].
-    fn back_planes(&self, planes: &[f32], slab: &mut [f32], scratch: &mut Scratch) {
+    fn back_planes(&self, planes: &[f32], slab: &mut [f32], folds: &mut Folds) {
         let [nx, ny, _] = self.cosines.shape;
         let [kx, ky, _] = self.kept;
         let [along_x, along_y, _] = &self.cosines.axes;
-        let (folded, other) = scratch.sized(nx * ny);
+        let (folded, other) = folds.sized(nx * ny);
         let planes = planes.chunks_exact(kx * ky);
         for (plane, out) in planes.zip(slab.chunks_exact_mut(nx * ny)) {
             let lines = &mut folded[..kx * ny];
@@ -468,15 +484,17 @@ impl Band<'_> {
         let terms: Vec<f64> = pieces
             .enumerate()
             .with_max_len(LEAF)
-            .map_init(Scratch::default, |scratch, (block, (out, more))| {
+            .map(|(block, (out, more))| {
                 let width = out.len() / kz;
-                let (lines, folded) = scratch.sized(width * nz);
-                for (z, line) in lines.chunks_exact_mut(width).enumerate() {
-                    let start = z * slab + block * BLOCK;
-                    line.copy_from_slice(&work.planes[start..start + width]);
-                }
-                axis.fold(lines, width, folded);
-                axis.lines_to_band(folded, width, kz, out);
+                work.scratch.with(|scratch| {
+                    let (lines, folded) = scratch.folds.sized(width * nz);
+                    for (z, line) in lines.chunks_exact_mut(width).enumerate() {
+                        let start = z * slab + block * BLOCK;
+                        line.copy_from_slice(&work.planes[start..start + width]);
+                    }
+                    axis.fold(lines, width, folded);
+                    axis.lines_to_band(folded, width, kz, out);
+                });
                 finish(out, more)
             })
             .collect();
@@ -491,15 +509,18 @@ impl Band<'_> {
     ) {
         let (nz, kz) = (self.cosines.shape[2], self.kept[2]);
         let axis = &self.cosines.axes[2];
+        let scratch = &work.scratch;
         work.blocks[..self.size_along_z()]
             .par_chunks_mut(BLOCK * nz)
             .zip(pieces)
             .with_max_len(LEAF)
-            .for_each_init(Scratch::default, |scratch, (out, input)| {
+            .for_each(|(out, input)| {
                 let width = out.len() / nz;
-                let (folded, _) = scratch.sized(out.len());
-                axis.lines_from_band(input, width, kz, folded);
-                axis.unfold(folded, width, out);
+                scratch.with(|scratch| {
+                    let (folded, _) = scratch.folds.sized(out.len());
+                    axis.lines_from_band(input, width, kz, folded);
+                    axis.unfold(folded, width, out);
+                });
             });
     }
 

@@ -7,7 +7,7 @@
 use rayon::{prelude::*, slice::Chunks};
 
 use super::{LEAF, sum::dot};
-use crate::wide::wide;
+use crate::{scratch::PerThread, wide::wide};
 
 /// Elements of a slab that the prefilter along z treats together.
 const PIECE: usize = 256;
@@ -131,17 +131,21 @@ impl LatticeField {
     pub(super) fn resampled(self, shape: [usize; 3], cells_per_cell: [f64; 3]) -> Self {
         let coefficients = self.into_coefficients();
         let upsampler = Upsampler::new(coefficients.shape, shape, cells_per_cell);
+        let scratch: PerThread<Plane> = PerThread::new();
         let mut target = Self::zero(shape);
         let [nx, ny, _] = shape;
         target
             .values
             .par_chunks_mut(3 * nx * ny)
             .enumerate()
-            .for_each_init(Plane::default, |plane, (z, slab)| {
-                upsampler.start_plane(&coefficients, z, plane);
-                for (row, out) in slab.chunks_exact_mut(nx).enumerate() {
-                    upsampler.row(plane, row / ny, row % ny, out);
-                }
+            .with_max_len(LEAF)
+            .for_each(|(z, slab)| {
+                scratch.with(|plane| {
+                    upsampler.start_plane(&coefficients, z, plane);
+                    for (row, out) in slab.chunks_exact_mut(nx).enumerate() {
+                        upsampler.row(plane, row / ny, row % ny, out);
+                    }
+                });
             });
         target
     }

@@ -15,7 +15,7 @@ use super::{
     pyramid::{FEWEST_VOXELS, level_shape},
     stencil::Frame,
 };
-use crate::{field::DisplacementField, grid::Grid};
+use crate::{field::DisplacementField, grid::Grid, scratch::PerThread};
 
 /// Result of one attempt.
 pub(super) struct Outcome {
@@ -147,6 +147,7 @@ fn displacements(
 fn upsample(coefficients: &LatticeField, grid: Grid, block: usize) -> DisplacementField {
     let [nx, ny, _] = grid.shape;
     let upsampler = Upsampler::new(coefficients.shape, grid.shape, [1.0 / block as f64; 3]);
+    let scratch: PerThread<Plane> = PerThread::new();
     let mut field = DisplacementField::zero(grid);
     let [x, y, z] = &mut field.components;
     x.par_chunks_mut(nx * ny)
@@ -154,13 +155,15 @@ fn upsample(coefficients: &LatticeField, grid: Grid, block: usize) -> Displaceme
         .zip(z.par_chunks_mut(nx * ny))
         .enumerate()
         .with_max_len(LEAF)
-        .for_each_init(Plane::default, |plane, (index, ((x, y), z))| {
-            upsampler.start_plane(coefficients, index, plane);
-            for (component, out) in [x, y, z].into_iter().enumerate() {
-                for (row, out) in out.chunks_exact_mut(nx).enumerate() {
-                    upsampler.row(plane, component, row, out);
+        .for_each(|(index, ((x, y), z))| {
+            scratch.with(|plane| {
+                upsampler.start_plane(coefficients, index, plane);
+                for (component, out) in [x, y, z].into_iter().enumerate() {
+                    for (row, out) in out.chunks_exact_mut(nx).enumerate() {
+                        upsampler.row(plane, component, row, out);
+                    }
                 }
-            }
+            });
         });
     field
 }

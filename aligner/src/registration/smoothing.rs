@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::LEAF;
-use crate::wide::wide;
+use crate::{scratch::PerThread, wide::wide};
 
 /// The kernel ends this many standard deviations from its centre.
 const TRUNCATE: f64 = 4.0;
@@ -32,14 +32,17 @@ pub(super) fn gaussian_at_blocks(
     let sources_y = sources(&along_y, shape[1], &centres_y);
     let sources_z = sources(&along_z, shape[2], &centres_z);
     let blocks = [centres_x.len(), centres_y.len()];
+    let scratch = PerThread::new();
     let mut smooth = vec![0.0; blocks[0] * blocks[1] * centres_z.len()];
     smooth
         .par_chunks_mut(blocks[0] * blocks[1])
         .zip(&sources_z)
         .with_max_len(LEAF)
-        .for_each_init(
-            || [plane, nx, nx].map(|size| vec![0.0; size]),
-            |[combined, row, smoothed], (out, sources)| {
+        .for_each(|(out, sources)| {
+            scratch.with(|[combined, row, smoothed]: &mut [Vec<f32>; 3]| {
+                combined.resize(plane, 0.0);
+                row.resize(nx, 0.0);
+                smoothed.resize(nx, 0.0);
                 for (piece, out) in combined.chunks_mut(PIECE).enumerate() {
                     let size = out.len();
                     sources.combine(out, |z| &values[z * plane + piece * PIECE..][..size]);
@@ -55,8 +58,8 @@ pub(super) fn gaussian_at_blocks(
                         *out = centre.between(smoothed[centre.low], smoothed[centre.high]);
                     }
                 }
-            },
-        );
+            });
+        });
     smooth
 }
 

@@ -11,7 +11,7 @@ use super::{
     lattice::{LatticeField, Plane, Upsampler},
     pyramid::Level,
 };
-use crate::{interpolate::Locator, wide::wide};
+use crate::{interpolate::Locator, scratch::PerThread, wide::wide};
 
 /// The two warped images on the level's grid, as the next step needs them.
 pub(super) struct Warped {
@@ -22,6 +22,7 @@ pub(super) struct Warped {
     pub(super) residual: Vec<f32>,
     /// Validity of the fixed image, or what stands for it; 0 where either position lies outside its image.
     pub(super) weight: Vec<f32>,
+    scratch: PerThread<Scratch>,
 }
 
 /// Displacements of the two parts of the flow, as spline coefficients in voxels of the level.
@@ -32,7 +33,7 @@ pub(super) struct Parts<'a> {
     pub(super) backward: Option<&'a LatticeField>,
 }
 
-/// Working memory of one task.
+/// Working memory of a thread.
 #[derive(Default)]
 struct Scratch {
     forward_plane: Plane,
@@ -59,6 +60,7 @@ impl Warped {
             sum,
             residual,
             weight,
+            scratch: PerThread::new(),
         }
     }
 
@@ -81,6 +83,7 @@ impl Warped {
         let [nx, ny, _] = self.shape;
         let plane = nx * ny;
         let sampler = Sampler::new(level);
+        let scratch = &self.scratch;
         let sums: Vec<(f64, f64)> = self
             .sum
             .par_chunks_mut(plane)
@@ -88,9 +91,8 @@ impl Warped {
             .zip(self.weight.par_chunks_mut(plane))
             .enumerate()
             .with_max_len(LEAF)
-            .map_init(
-                Scratch::default,
-                |scratch, (z, ((sum, residual), weight))| {
+            .map(|(z, ((sum, residual), weight))| {
+                scratch.with(|scratch| {
                     scratch.start(upsampler, parts, z, nx);
                     let warp_fixed = parts.backward.is_some();
                     let rows = sum
@@ -107,16 +109,16 @@ impl Warped {
                         };
                         sampler.row(scratch, [y, z], warp_fixed, &mut out);
                     }
-                    if let Some((columns, doubt)) = doubted {
-                        columns.weigh(weight, z, *doubt);
-                    }
-                    squares(
-                        residual,
-                        weight,
-                        &level.cortex.mask[z * plane..(z + 1) * plane],
-                    )
-                },
-            )
+                });
+                if let Some((columns, doubt)) = doubted {
+                    columns.weigh(weight, z, *doubt);
+                }
+                squares(
+                    residual,
+                    weight,
+                    &level.cortex.mask[z * plane..(z + 1) * plane],
+                )
+            })
             .collect();
         let (square, weight) = sums
             .into_iter()

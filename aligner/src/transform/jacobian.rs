@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{affine::Affine, field::DisplacementField, wide::wide};
+use crate::{affine::Affine, field::DisplacementField, scratch::PerThread, wide::wide};
 
 /// Extremes of the Jacobian determinant of x ↦ x + u(x) over all cell corners.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,12 +39,15 @@ pub fn corner_jacobian(field: &DisplacementField) -> CornerJacobian {
     if field.grid.shape.iter().any(|&n| n < 2) {
         return identity;
     }
+    let scratch: PerThread<Planes> = PerThread::new();
     let slabs: Vec<CornerJacobian> = (0..field.grid.shape[2] - 1)
         .into_par_iter()
         .with_max_len(LEAF)
-        .map_init(Planes::default, |planes, z| {
-            planes.move_to(field, &world_to_voxel, z);
-            slab(&planes.values, field.grid.shape)
+        .map(|z| {
+            scratch.with(|planes| {
+                planes.move_to(field, &world_to_voxel, z);
+                slab(&planes.values, field.grid.shape)
+            })
         })
         .collect();
     slabs.into_iter().fold(whole, |a, b| CornerJacobian {
@@ -62,7 +65,7 @@ const LANES: usize = 8;
 /// Displacements of one plane of voxels in voxels, by component.
 type Plane = [Vec<f32>; 3];
 
-/// Two planes that lie on each other, in the buffers of the two before.
+/// Two planes that lie on each other, in the place of the two before.
 #[derive(Default)]
 struct Planes {
     values: [Plane; 2],
