@@ -54,8 +54,9 @@ pub(super) fn gaussian_at_blocks(
                         continue;
                     }
                     smooth_row(row, smoothed, &along_x);
-                    for (out, centre) in out.iter_mut().zip(&centres_x) {
-                        *out = centre.between(smoothed[centre.low], smoothed[centre.high]);
+                    for (out, &Centre { voxel, share }) in out.iter_mut().zip(&centres_x) {
+                        let next = smoothed[(voxel + 1).min(nx - 1)];
+                        *out = (1.0 - share) * smoothed[voxel] + share * next;
                     }
                 }
             });
@@ -63,19 +64,11 @@ pub(super) fn gaussian_at_blocks(
     smooth
 }
 
-/// A position between two voxels along an axis.
+/// A position along an axis: a voxel's, or a share of the way to the next one's.
 #[derive(Clone, Copy)]
 struct Centre {
-    low: usize,
-    high: usize,
-    /// From the low one towards the high one.
+    voxel: usize,
     share: f32,
-}
-
-impl Centre {
-    fn between(&self, low: f32, high: f32) -> f32 {
-        (1.0 - self.share) * low + self.share * high
-    }
 }
 
 /// The centres of blocks of `shrink` voxels on an axis of `n`, no further than the last voxel.
@@ -84,34 +77,35 @@ fn centres(n: usize, shrink: usize) -> Vec<Centre> {
         // Twice the position, so that it is whole.
         let double = (2 * block * shrink + shrink - 1).min(2 * (n - 1));
         Centre {
-            low: double / 2,
-            high: double.div_ceil(2),
+            voxel: double / 2,
             share: (double % 2) as f32 / 2.0,
         }
     };
     (0..n.div_ceil(shrink)).map(centre).collect()
 }
 
-/// What neighbours along an axis add to one position.
-struct Sources {
-    first: usize,
-    weights: Vec<f32>,
-}
+/// What voxels along an axis add to one position, each with its weight. In the kernel's order, also where a
+/// voxel counts more than once, so that a constant comes out the same everywhere.
+struct Sources(Vec<(usize, f32)>);
 
-/// For each position, the kernel around the voxels that it lies between; beyond the border, the last of the
-/// `n` voxels counts.
+/// For each position, the kernel around it; beyond the border, the last of the `n` voxels counts.
 fn sources(kernel: &[f32], n: usize, centres: &[Centre]) -> Vec<Sources> {
     let radius = kernel.len() / 2;
-    let around = |centre: &Centre| {
-        let first = centre.low.saturating_sub(radius);
-        let last = (centre.high + radius).min(n - 1);
-        let mut weights = vec![0.0; last - first + 1];
-        for (offset, weight) in kernel.iter().enumerate() {
-            let source = |voxel: usize| (voxel + offset).saturating_sub(radius).min(n - 1) - first;
-            weights[source(centre.low)] += (1.0 - centre.share) * weight;
-            weights[source(centre.high)] += centre.share * weight;
+    let around = |&Centre { voxel, share }: &Centre| {
+        let mut weights: Vec<f32> = kernel.iter().map(|weight| (1.0 - share) * weight).collect();
+        if share > 0.0 {
+            weights.push(0.0);
+            for (sum, weight) in weights[1..].iter_mut().zip(kernel) {
+                *sum += share * weight;
+            }
         }
-        Sources { first, weights }
+        let source = |offset: usize| (voxel + offset).saturating_sub(radius).min(n - 1);
+        let sources = weights.into_iter().enumerate();
+        Sources(
+            sources
+                .map(|(offset, weight)| (source(offset), weight))
+                .collect(),
+        )
     };
     centres.iter().map(around).collect()
 }
@@ -120,24 +114,23 @@ impl Sources {
     /// The weighted sum of `part(source)`.
     fn combine<'v>(&self, out: &mut [f32], part: impl Fn(usize) -> &'v [f32]) {
         out.fill(0.0);
-        let (whole, rest) = self.weights.as_chunks();
-        for (group, weights) in whole.iter().enumerate() {
-            let first = self.first + 4 * group;
-            let parts = [0, 1, 2, 3].map(|i| part(first + i));
+        let (whole, rest) = self.0.as_chunks();
+        for four in whole {
+            let parts = four.map(|(source, _)| part(source));
+            let weights = four.map(|(_, weight)| weight);
             wide(
                 #[inline(always)]
                 || add_four(out, parts, weights),
             );
         }
-        let first = self.first + 4 * whole.len();
-        for (weight, source) in rest.iter().zip(first..) {
-            add_scaled(out, part(source), *weight);
+        for (source, weight) in rest {
+            add_scaled(out, part(*source), *weight);
         }
     }
 }
 
 #[inline(always)]
-fn add_four(target: &mut [f32], parts: [&[f32]; 4], weights: &[f32; 4]) {
+fn add_four(target: &mut [f32], parts: [&[f32]; 4], weights: [f32; 4]) {
     let n = target.len();
     let [a, b, c, d] = parts.map(|part| &part[..n]);
     for i in 0..n {
@@ -246,6 +239,12 @@ mod tests {
                 assert!((found - expected).abs() < 1e-4, "{shrink}, {at:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_constant_comes_out_the_same_everywhere() {
+        let smooth = gaussian(&[0.3; 9 * 8 * 7], [9, 8, 7], [1.0, 0.7, 1.3]);
+        assert!(smooth.iter().all(|value| *value == smooth[0]));
     }
 
     #[test]
