@@ -145,7 +145,7 @@ impl<'a> LevelSolver<'a> {
 
     /// Improves the velocity until steps are short or the iterations are used up.
     pub(super) fn optimise(
-        mut self,
+        &mut self,
         mut velocity: LatticeField,
         landmarks: &mut Landmarks,
         progress: &mut Progress,
@@ -189,6 +189,11 @@ impl<'a> LevelSolver<'a> {
             last = Some(residual);
         }
         Ok((velocity, report))
+    }
+
+    /// Three volumes of the level, for other use.
+    pub(super) fn into_volumes(self) -> [Vec<f32>; 3] {
+        self.warped.into_volumes()
     }
 
     /// Warps the images and sets up the equations; returns the root mean square residual.

@@ -65,6 +65,7 @@ pub(super) fn run(
     let mut reports = Vec::new();
     let mut landmarks = Landmarks::new(setting.problem, setting.parameters.landmark_mode);
     let mut current: Option<(LatticeField, usize)> = None;
+    let mut spent = Default::default();
     for (index, level) in levels.iter().enumerate() {
         progress.start_level(index)?;
         let block = patch_voxels_per_cell(setting, level);
@@ -76,11 +77,9 @@ pub(super) fn run(
             None => LatticeField::zero(shape),
             Some((velocity, old)) => velocity.resampled(shape, [block as f64 / old as f64; 3]),
         };
-        let (velocity, report) = LevelSolver::new(setting, level, index > 0).optimise(
-            start,
-            &mut landmarks,
-            progress,
-        )?;
+        let mut solver = LevelSolver::new(setting, level, index > 0);
+        let (velocity, report) = solver.optimise(start, &mut landmarks, progress)?;
+        spent = solver.into_volumes();
         reports.push(report);
         current = Some((velocity, block));
     }
@@ -92,7 +91,7 @@ pub(super) fn run(
         block: block as f64,
     };
     let velocity = landmarks.met(velocity, &frame, progress)?;
-    let (forward, inverse) = displacements(setting.problem, &velocity, block, grid);
+    let (forward, inverse) = displacements(setting.problem, &velocity, block, grid, spent);
     // A fold test does not see a NaN: every comparison with it is false.
     if ![&forward, &inverse].into_iter().all(is_finite) {
         return Err(RegistrationError::Diverged {
@@ -121,34 +120,44 @@ fn patch_voxels_per_cell(setting: &Setting, level: &LevelParameters) -> usize {
     (setting.parameters.lattice_spacing.max(1) * level.shrink_factor.max(1)) as usize
 }
 
-/// exp(v) and its inverse on the patch grid, in mm.
+/// exp(v) and its inverse on the patch grid, in mm. `spent` volumes, if of that grid, become the forward
+/// field: they need not be given back to the system and others taken.
 fn displacements(
     problem: &Problem,
     velocity: &LatticeField,
     block: usize,
     grid: Grid,
+    spent: [Vec<f32>; 3],
 ) -> (DisplacementField, DisplacementField) {
     let cell = problem.spacing.map(|size| (size * block as f64) as f32);
-    let field = |factor: f32| {
+    let set = |field: &mut DisplacementField, factor: f32| {
         let mut displacement = exponential(velocity, factor, cell);
         displacement.scale(block as f32);
         let coefficients = displacement.into_coefficients();
-        upsample(&coefficients, grid, block)
+        upsample(&coefficients, block, field);
     };
-    let mut forward = field(1.0);
-    let mut inverse = field(-1.0);
+    let fits = spent.iter().all(|volume| volume.len() == grid.voxels());
+    let mut forward = if fits {
+        let components = spent;
+        DisplacementField { grid, components }
+    } else {
+        DisplacementField::zero(grid)
+    };
+    let mut inverse = DisplacementField::zero(grid);
+    set(&mut forward, 1.0);
+    set(&mut inverse, -1.0);
     refine_inverse(&forward.components, &mut inverse.components, grid.shape);
     forward.transform_vectors(&grid.voxel_to_world);
     inverse.transform_vectors(&grid.voxel_to_world);
     (forward, inverse)
 }
 
-/// A displacement given by spline coefficients, on every voxel of the patch.
-fn upsample(coefficients: &LatticeField, grid: Grid, block: usize) -> DisplacementField {
-    let [nx, ny, _] = grid.shape;
-    let upsampler = Upsampler::new(coefficients.shape, grid.shape, [1.0 / block as f64; 3]);
+/// Sets every voxel of the patch to a displacement given by spline coefficients.
+fn upsample(coefficients: &LatticeField, block: usize, field: &mut DisplacementField) {
+    let shape = field.grid.shape;
+    let [nx, ny, _] = shape;
+    let upsampler = Upsampler::new(coefficients.shape, shape, [1.0 / block as f64; 3]);
     let scratch: PerThread<Plane> = PerThread::new();
-    let mut field = DisplacementField::zero(grid);
     let [x, y, z] = &mut field.components;
     x.par_chunks_mut(nx * ny)
         .zip(y.par_chunks_mut(nx * ny))
@@ -165,5 +174,4 @@ fn upsample(coefficients: &LatticeField, grid: Grid, block: usize) -> Displaceme
                 }
             });
         });
-    field
 }

@@ -64,6 +64,10 @@ impl Warped {
         }
     }
 
+    pub(super) fn into_volumes(self) -> [Vec<f32>; 3] {
+        [self.sum, self.residual, self.weight]
+    }
+
     /// One row along x of one of the volumes here.
     pub(super) fn row<'a>(&self, values: &'a [f32], y: usize, z: usize) -> &'a [f32] {
         let [nx, ny, _] = self.shape;
