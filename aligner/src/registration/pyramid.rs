@@ -2,12 +2,10 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{
-    cortex::Cortex,
-    problem::Problem,
-    smoothing::{gaussian, gaussian_at_blocks},
-};
-use crate::affine::Affine;
+use rayon::prelude::*;
+
+use super::{cortex::Cortex, problem::Problem, smoothing::gaussian};
+use crate::{affine::Affine, interpolate::Locator};
 
 /// Smoothing of a level, in units of its voxel size.
 const SIGMA_PER_VOXEL: f64 = 0.5;
@@ -45,8 +43,8 @@ impl<'a> Level<'a> {
                 return Cow::Borrowed(values);
             }
             let sigma = SIGMA_PER_VOXEL * shrink as f64;
-            let sigmas = spacing.map(|size| sigma / size);
-            Cow::Owned(gaussian_at_blocks(values, shape, sigmas, shrink))
+            let smooth = gaussian(values, shape, spacing.map(|size| sigma / size));
+            Cow::Owned(block_centres(&smooth, shape, shrink))
         };
         let fixed = down(problem.fixed);
         let validity = problem.validity.map(down);
@@ -81,4 +79,36 @@ impl<'a> Level<'a> {
 /// Position of the first block's centre in patch voxels.
 fn block_offset(shrink: usize) -> f64 {
     (shrink as f64 - 1.0) / 2.0
+}
+
+fn block_centres(values: &[f32], shape: [usize; 3], shrink: usize) -> Vec<f32> {
+    let [nx, ny, nz] = level_shape(shape, shrink);
+    let locator = Locator::new(shape);
+    let centre = |index: usize| (index as f64 * shrink as f64 + block_offset(shrink)) as f32;
+    let mut coarse = vec![0.0; nx * ny * nz];
+    coarse
+        .par_chunks_mut(nx)
+        .enumerate()
+        .for_each(|(row, out)| {
+            for (x, out) in out.iter_mut().enumerate() {
+                let position = [centre(x), centre(row % ny), centre(row / ny)];
+                *out = locator.cell(position).value(values);
+            }
+        });
+    coarse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_sampled_at_their_centres() {
+        let shape = [9, 8, 4];
+        let values: Vec<f32> = (0..9 * 8 * 4).map(|i| (i % 9) as f32).collect();
+        let coarse = block_centres(&values, shape, 2);
+        assert_eq!(level_shape(shape, 2), [5, 4, 2]);
+        // The last block is half empty: its centre lies beyond the border and takes its value.
+        assert_eq!(coarse[..5], [0.5, 2.5, 4.5, 6.5, 8.0]);
+    }
 }

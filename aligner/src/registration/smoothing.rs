@@ -14,100 +14,50 @@ const PIECE: usize = 2048;
 ///
 /// `values` are x fastest. Beyond the border, the value of the nearest voxel counts.
 pub(super) fn gaussian(values: &[f32], shape: [usize; 3], sigma_vox: [f64; 3]) -> Vec<f32> {
-    gaussian_at_blocks(values, shape, sigma_vox, 1)
-}
-
-/// [`gaussian`] at the centres of blocks of `shrink` voxels along each axis, between voxels by linear
-/// interpolation. Where the last block has its centre beyond the border, the value there counts.
-pub(super) fn gaussian_at_blocks(
-    values: &[f32],
-    shape: [usize; 3],
-    sigma_vox: [f64; 3],
-    shrink: usize,
-) -> Vec<f32> {
-    let [nx, ny, _] = shape;
+    let [nx, ny, nz] = shape;
     let plane = nx * ny;
     let [along_x, along_y, along_z] = sigma_vox.map(kernel);
-    let [centres_x, centres_y, centres_z] = shape.map(|n| centres(n, shrink));
-    let sources_y = sources(&along_y, shape[1], &centres_y);
-    let sources_z = sources(&along_z, shape[2], &centres_z);
-    let blocks = [centres_x.len(), centres_y.len()];
+    let (sources_y, sources_z) = (sources(&along_y, ny), sources(&along_z, nz));
     let scratch = PerThread::new();
-    let mut smooth = vec![0.0; blocks[0] * blocks[1] * centres_z.len()];
+    let mut smooth = vec![0.0; values.len()];
     smooth
-        .par_chunks_mut(blocks[0] * blocks[1])
+        .par_chunks_mut(plane)
         .zip(&sources_z)
         .with_max_len(LEAF)
         .for_each(|(out, sources)| {
-            scratch.with(|[combined, row, smoothed]: &mut [Vec<f32>; 3]| {
+            scratch.with(|[combined, row]: &mut [Vec<f32>; 2]| {
                 combined.resize(plane, 0.0);
                 row.resize(nx, 0.0);
-                smoothed.resize(nx, 0.0);
                 for (piece, out) in combined.chunks_mut(PIECE).enumerate() {
                     let size = out.len();
                     sources.combine(out, |z| &values[z * plane + piece * PIECE..][..size]);
                 }
-                for (sources, out) in sources_y.iter().zip(out.chunks_exact_mut(blocks[0])) {
+                for (sources, out) in sources_y.iter().zip(out.chunks_exact_mut(nx)) {
                     sources.combine(row, |y| &combined[y * nx..(y + 1) * nx]);
-                    if shrink == 1 {
-                        smooth_row(row, out, &along_x);
-                        continue;
-                    }
-                    smooth_row(row, smoothed, &along_x);
-                    for (out, &Centre { voxel, share }) in out.iter_mut().zip(&centres_x) {
-                        let next = smoothed[(voxel + 1).min(nx - 1)];
-                        *out = (1.0 - share) * smoothed[voxel] + share * next;
-                    }
+                    smooth_row(row, out, &along_x);
                 }
             });
         });
     smooth
 }
 
-/// A position along an axis: a voxel's, or a share of the way to the next one's.
-#[derive(Clone, Copy)]
-struct Centre {
-    voxel: usize,
-    share: f32,
-}
-
-/// The centres of blocks of `shrink` voxels on an axis of `n`, no further than the last voxel.
-fn centres(n: usize, shrink: usize) -> Vec<Centre> {
-    let centre = |block: usize| {
-        // Twice the position, so that it is whole.
-        let double = (2 * block * shrink + shrink - 1).min(2 * (n - 1));
-        Centre {
-            voxel: double / 2,
-            share: (double % 2) as f32 / 2.0,
-        }
-    };
-    (0..n.div_ceil(shrink)).map(centre).collect()
-}
-
-/// What voxels along an axis add to one position, each with its weight. In the kernel's order, also where a
+/// What the voxels along an axis add to one of them, each with its weight. In the kernel's order, also where a
 /// voxel counts more than once, so that a constant comes out the same everywhere.
 struct Sources(Vec<(usize, f32)>);
 
-/// For each position, the kernel around it; beyond the border, the last of the `n` voxels counts.
-fn sources(kernel: &[f32], n: usize, centres: &[Centre]) -> Vec<Sources> {
+/// For each of the `n` voxels along an axis, the kernel around it; beyond the border, the last voxel counts.
+fn sources(kernel: &[f32], n: usize) -> Vec<Sources> {
     let radius = kernel.len() / 2;
-    let around = |&Centre { voxel, share }: &Centre| {
-        let mut weights: Vec<f32> = kernel.iter().map(|weight| (1.0 - share) * weight).collect();
-        if share > 0.0 {
-            weights.push(0.0);
-            for (sum, weight) in weights[1..].iter_mut().zip(kernel) {
-                *sum += share * weight;
-            }
-        }
+    let around = |voxel: usize| {
         let source = |offset: usize| (voxel + offset).saturating_sub(radius).min(n - 1);
-        let sources = weights.into_iter().enumerate();
+        let weights = kernel.iter().enumerate();
         Sources(
-            sources
-                .map(|(offset, weight)| (source(offset), weight))
+            weights
+                .map(|(offset, weight)| (source(offset), *weight))
                 .collect(),
         )
     };
-    centres.iter().map(around).collect()
+    (0..n).map(around).collect()
 }
 
 impl Sources {
@@ -192,7 +142,6 @@ fn smooth_row(row: &[f32], out: &mut [f32], kernel: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interpolate::Locator;
 
     #[test]
     fn a_constant_stays_and_no_sigma_changes_nothing() {
@@ -201,44 +150,6 @@ mod tests {
         assert_eq!(gaussian(&values, shape, [0.0; 3]), values);
         let smooth = gaussian(&[3.0; 210], shape, [1.0, 5.0, 0.4]);
         assert!(smooth.iter().all(|value| (value - 3.0).abs() < 1e-5));
-    }
-
-    #[test]
-    fn blocks_are_sampled_at_their_centres() {
-        let shape = [9, 8, 4];
-        let values: Vec<f32> = (0..9 * 8 * 4).map(|i| (i % 9) as f32).collect();
-        let coarse = gaussian_at_blocks(&values, shape, [0.0; 3], 2);
-        assert_eq!(coarse.len(), 5 * 4 * 2);
-        // The last block is half empty: its centre lies beyond the border and takes its value.
-        assert_eq!(coarse[..5], [0.5, 2.5, 4.5, 6.5, 8.0]);
-    }
-
-    #[test]
-    fn blocks_take_what_lies_between_the_smoothed_voxels() {
-        let shape = [11, 10, 9];
-        let values: Vec<f32> = (0..990).map(|i| (i * 37 % 101) as f32).collect();
-        let sigmas = [1.1, 0.8, 2.0];
-        let smooth = gaussian(&values, shape, sigmas);
-        for shrink in [2, 3, 4] {
-            let centre = |block: usize, n: usize| {
-                let centre = block as f64 * shrink as f64 + (shrink as f64 - 1.0) / 2.0;
-                centre.min(n as f64 - 1.0) as f32
-            };
-            let locator = Locator::new(shape);
-            let blocks = shape.map(|n| n.div_ceil(shrink));
-            let found = gaussian_at_blocks(&values, shape, sigmas, shrink);
-            assert_eq!(found.len(), blocks.iter().product::<usize>());
-            for (index, found) in found.iter().enumerate() {
-                let at = [
-                    index % blocks[0],
-                    index / blocks[0] % blocks[1],
-                    index / (blocks[0] * blocks[1]),
-                ];
-                let position = std::array::from_fn(|axis| centre(at[axis], shape[axis]));
-                let expected = locator.cell(position).value(&smooth);
-                assert!((found - expected).abs() < 1e-4, "{shrink}, {at:?}");
-            }
-        }
     }
 
     #[test]
