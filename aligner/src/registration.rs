@@ -6,11 +6,12 @@
 //! two depths plus a smoothness energy, by Gauss-Newton from coarse to fine.
 //!
 //! One iteration, in files: `exponential` of parts of the velocity both ways, `warped` images on
-//! the way between them, `normal` equations per lattice cell, `solver` for the next step (`cosine`
-//! transforms); `level` holds the loop, `multilevel` the pyramid, and `problem` checks the
-//! input. `columns` that the image cuts are doubted if there is no validity. `landmarks` pull in
-//! these equations; `trust` says which are believed, `enforce` meets hard ones, `stencil` reads the
-//! field at a point. Computing depth, reading files and judging the result are left to others.
+//! the way between them, `normal` equations per lattice cell, `solver` for the next step
+//! (transforms to and from a `band` of frequencies, by `cosine` and `product`); `level` holds the
+//! loop, `multilevel` the pyramid, and `problem` checks the input. `columns` that the image cuts
+//! are doubted if there is no validity. `landmarks` pull in these equations; `trust` says which are
+//! believed, `enforce` meets hard ones, `stencil` reads the field at a point. Computing depth,
+//! reading files and judging the result are left to others.
 
 use alignment_api::{EffectiveRegistration, LandmarkMode, LevelReport};
 
@@ -19,6 +20,7 @@ use crate::{
     volume::Volume,
 };
 
+mod band;
 mod columns;
 mod cortex;
 mod cosine;

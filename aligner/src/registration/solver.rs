@@ -12,7 +12,7 @@
 use rayon::prelude::*;
 
 use super::{
-    cosine::{Band, Cosines, Work},
+    band::{Band, Cosines, Work},
     lattice::LatticeField,
     normal::NormalEquations,
     sum::{BLOCK, dot_block, sum},
