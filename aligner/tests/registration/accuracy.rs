@@ -1,9 +1,11 @@
 //! Known warps are recovered, without folds.
 
 use aligner::{
+    affine::Affine,
     field::DisplacementField,
+    grid::Grid,
     observer::Silent,
-    registration::{Registration, RegistrationError, register},
+    registration::{Registration, RegistrationError, RegistrationInput, register},
     transform::{compose_residual, corner_jacobian},
     volume::Volume,
 };
@@ -71,7 +73,7 @@ fn an_invalid_block_is_not_believed() {
     }
     let parameters = RegistrationParameters::default().effective();
     let run = |validity| {
-        let input = aligner::registration::RegistrationInput {
+        let input = RegistrationInput {
             validity,
             ..spoiled.input()
         };
@@ -92,7 +94,7 @@ fn a_depth_guessed_beside_a_face_is_not_believed() {
     let everywhere = Volume::filled(grid, 1.0_f32);
     let parameters = RegistrationParameters::default().effective();
     let run = |validity| {
-        let input = aligner::registration::RegistrationInput {
+        let input = RegistrationInput {
             validity,
             ..spoiled.input()
         };
@@ -173,4 +175,41 @@ fn a_transform_that_folds_at_the_stiffest_is_an_error() {
     };
     assert!(forward + inverse > 0);
     assert_eq!((attempts, strained), (4, None));
+}
+
+/// A sheet ten voxels thick along z: for x below 20 it lies inside the patch, beyond it leaves at the upper face.
+/// The template begins at x = 26; its sheet lies a voxel lower, with another contrast.
+fn half_cut() -> (Volume<f32>, Volume<f32>) {
+    let depth = |x: f64, z: f64| {
+        let start = 7.0 + 12.0 / (1.0 + (20.0 - x).exp());
+        ((z - start) / 10.0).clamp(0.0, 1.0)
+    };
+    let volume = |first: usize, value: &dyn Fn(f64, f64) -> f64| {
+        let grid = Grid {
+            shape: [40 - first, 24, 24],
+            voxel_to_world: Affine::translation([first as f64, 0.0, 0.0]),
+        };
+        Volume::from_fn(grid, |(x, _, z)| value((x + first) as f64, z as f64) as f32)
+    };
+    let template = |x, z| 0.05 + 0.85 * depth(x, z + 1.0);
+    (volume(0, &depth), volume(26, &template))
+}
+
+#[test]
+fn where_the_template_has_cut_columns_alone_they_are_all_there_is_to_go_by() {
+    let parameters = RegistrationParameters::default().effective();
+    let (fixed, moving) = half_cut();
+    let input = RegistrationInput {
+        fixed: &fixed,
+        validity: None,
+        moving: &moving,
+        fixed_to_moving: Affine::IDENTITY,
+        landmarks: &[],
+    };
+    // Without them no voxel would have any weight, and the residual would be no number.
+    let result = register(&input, &parameters, &Silent).unwrap();
+    assert_sound(&result);
+    let middle = 32 + 40 * (12 + 24 * 20);
+    let step = result.forward.components[2][middle];
+    assert!((-1.5..-0.2).contains(&step), "{step}");
 }
