@@ -117,9 +117,9 @@ impl Band<'_> {
         BLOCK * self.kept[2]
     }
 
-    /// |k|² of every element of a spectrum, in the spectrum's order: (π·index / (n·cell))² summed
-    /// over the axes, `cell` the size of a lattice cell.
-    pub(super) fn squared_frequency(&self, cell: [f64; 3], all: &mut [f32]) {
+    /// Sets every element of a spectrum to its |k|²: (π·index / (n·cell))² summed over the axes, `cell`
+    /// the size of a lattice cell.
+    pub(super) fn squared_frequency(&self, cell: [f64; 3], spectrum: &mut [f32]) {
         let squares: [Vec<f64>; 3] = std::array::from_fn(|axis| {
             let length = self.cosines.shape[axis] as f64 * cell[axis];
             let square = |position| {
@@ -129,7 +129,8 @@ impl Band<'_> {
             (0..self.kept[axis]).map(square).collect()
         });
         let [kx, ky, kz] = self.kept;
-        all.par_chunks_mut(BLOCK * kz)
+        spectrum
+            .par_chunks_mut(self.piece())
             .enumerate()
             .for_each(|(block, out)| {
                 let width = out.len() / kz;
@@ -144,7 +145,7 @@ impl Band<'_> {
             });
     }
 
-    /// Spectrum of a field, given by its z-slabs.
+    /// Sets `spectrum` to that of a field, given by its z-slabs.
     pub(super) fn forward<'v>(
         &self,
         slabs: impl IndexedParallelIterator<Item = &'v [f32]>,
@@ -165,7 +166,7 @@ impl Band<'_> {
         self.forward_z(work, pieces, |_, ()| 0.0);
     }
 
-    /// The field with a spectrum.
+    /// Sets `field` to the one with a spectrum.
     pub(super) fn back(&self, spectrum: &[f32], work: &mut Work, field: &mut LatticeField) {
         self.back_z(spectrum.par_chunks(self.piece()), work);
         let blocks = &work.blocks[..self.size_along_z()];

@@ -167,4 +167,40 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn products_are_the_same_bits_in_vectors_of_any_width() {
+        let size = [6, 9, 21];
+        let [rows, inner, columns] = size;
+        let values = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 + 0.3).sqrt()).collect() };
+        let (a, b) = (values(rows * inner), values(inner * columns));
+        let view = |values, stride| View { values, stride };
+        let mut expected = vec![0.0; rows * columns];
+        for (i, out) in expected.iter_mut().enumerate() {
+            for k in 0..inner {
+                *out += a[i / columns * inner + k] * b[k * columns + i % columns];
+            }
+        }
+        let check = |run: &dyn Fn(Tiles)| {
+            let mut out = vec![7.0; rows * columns];
+            run(Tiles {
+                a: view(&a, inner),
+                b: view(&b, columns),
+                out: &mut out,
+                out_stride: columns,
+                size,
+            });
+            assert!(
+                out.iter()
+                    .zip(&expected)
+                    .all(|(o, e)| o.to_bits() == e.to_bits())
+            );
+        };
+        check(&|tiles| Arch::new().dispatch(tiles));
+        check(&|tiles| tiles.with_simd(pulp::Scalar));
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            check(&|tiles| simd.vectorize(|| tiles.with_simd(simd)));
+        }
+    }
 }
